@@ -1,0 +1,48 @@
+//! What a connection has done so far, in numbers.
+
+use core::ops::AddAssign;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What a connection (or an endpoint: the sum of its connections) has
+        /// done so far. Numbers only grow.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl AddAssign for Counters {
+            fn add_assign(&mut self, other: Self) {
+                $(self.$name = self.$name.saturating_add(other.$name);)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// Bytes received.
+    bytes_in,
+    /// Bytes handed to the socket.
+    bytes_out,
+    /// Well-formed frames received.
+    frames_in,
+    /// Frames made, whether written yet or not.
+    frames_out,
+    /// Requests of ours that were sent.
+    requests,
+    /// Replies that ended a request of ours.
+    replies,
+    /// Requests of ours that were not answered in time.
+    timeouts,
+    /// Replies to requests that had been given up, which were dropped.
+    late_replies,
+    /// Messages that a route led to a handler.
+    dispatched,
+    /// Messages that no route and no request took.
+    unrouted,
+    /// Frames that were malformed, damaged or undecryptable.
+    rejected,
+    /// Messages that did not pass an auth plugin.
+    auth_failures,
+}

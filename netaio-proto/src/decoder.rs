@@ -1,0 +1,321 @@
+//! From bytes as they come to frames: the incremental decoder.
+
+use core::fmt;
+
+use bytes::{Buf as _, BytesMut};
+
+use crate::error::ProtocolError;
+use crate::wire::auth_fields::AuthFields;
+use crate::wire::frame::Frame;
+use crate::wire::header::Header;
+use crate::wire::message::{Envelope, Message};
+use crate::wire::message_type::MessageTypes;
+
+/// Room to read into at first, and the least later on.
+const LEAST_ROOM: usize = 4 * 1024;
+/// Room to read into, at most.
+const MOST_ROOM: usize = 64 * 1024;
+/// A frame of at least this length is split off the buffer; a shorter one is
+/// copied out, so that keeping it does not keep the buffer.
+const SPLIT_OFF: usize = 8 * 1024;
+
+/// Cuts a stream of bytes into frames, wherever its input is cut.
+///
+/// Never holds more than it was given, plus the room to read into. Growth
+/// follows what came, not what a header announces.
+///
+/// ```
+/// use netaio_proto::{FrameDecoder, Message, MessageType, MessageTypes};
+///
+/// let types = MessageTypes::default();
+/// let bytes = Message::new(MessageType::OK, "a", "b")?.encode()?;
+/// let mut decoder = FrameDecoder::new();
+/// for byte in &bytes[..bytes.len() - 1] {
+///     decoder.push(&[*byte]);
+///     assert!(decoder.next_frame(&types).is_none());
+/// }
+/// decoder.push(&bytes[bytes.len() - 1..]);
+/// let envelope = decoder.next_frame(&types).expect("complete")?;
+/// assert_eq!(envelope.into_message().expect("well formed").uri(), b"a");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Default)]
+pub struct FrameDecoder {
+    /// All of it is initialised; `start..end` is what came and was not decoded.
+    buffer: BytesMut,
+    start: usize,
+    end: usize,
+    room: usize,
+}
+
+/// A frame that cannot be used. It has been passed over: what follows it in the
+/// stream is decoded as if it had not been there.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct BadFrame {
+    /// What is wrong with it.
+    pub error: ProtocolError,
+    /// The frame as a message, if it is one but for its checksum or type.
+    pub message: Option<Message>,
+}
+
+impl FrameDecoder {
+    /// A decoder that has seen nothing. Holds no memory until it does.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Room to read bytes into; tell how many came with
+    /// [`received`](Self::received). Never empty.
+    pub fn recv_buffer(&mut self) -> &mut [u8] {
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        }
+        let room = self.room.clamp(LEAST_ROOM, MOST_ROOM);
+        if self.buffer.len().saturating_sub(self.end) < room / 2 {
+            self.make_room(room);
+        }
+        self.buffer.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// Notes that `count` bytes of the receive buffer have been filled; never
+    /// more than it has.
+    pub fn received(&mut self, count: usize) {
+        let room = self.buffer.len().saturating_sub(self.end);
+        let count = count.min(room);
+        if count == room {
+            self.room = room.saturating_mul(2).clamp(LEAST_ROOM, MOST_ROOM);
+        }
+        self.end = self.end.saturating_add(count);
+    }
+
+    /// Takes in a copy of `bytes`.
+    pub fn push(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let room = self.recv_buffer();
+            let count = room.len().min(bytes.len());
+            let (now, later) = bytes.split_at(count);
+            if let Some(target) = room.get_mut(..count) {
+                target.copy_from_slice(now);
+            }
+            self.received(count);
+            bytes = later;
+        }
+    }
+
+    /// Bytes that came and are not decoded.
+    pub fn buffered(&self) -> usize {
+        self.end.saturating_sub(self.start)
+    }
+
+    /// The header of the next frame, once it is there.
+    pub fn header(&self) -> Option<Header> {
+        Header::decode(self.pending())
+    }
+
+    /// Whether the next frame is there as a whole.
+    pub fn has_frame(&self) -> bool {
+        self.header()
+            .is_some_and(|header| header.frame_length() <= self.buffered())
+    }
+
+    /// The next frame, checked for form and checksum; `None` until it is there
+    /// as a whole.
+    pub fn next_frame(
+        &mut self,
+        types: &MessageTypes,
+    ) -> Option<Result<Envelope, BadFrame>> {
+        let frame = Frame::parse(self.pending())?;
+        let length = frame.length();
+        let verdict = frame.check(types).and_then(|()| frame.verify_checksum());
+        if let Err(error) = verdict {
+            let message = copy_out(&frame).and_then(Envelope::into_message);
+            self.skip(length);
+            return Some(Err(BadFrame { error, message }));
+        }
+        if length < SPLIT_OFF {
+            let envelope = copy_out(&frame);
+            self.skip(length);
+            return envelope.map(Ok);
+        }
+        self.split_off(frame.header).map(Ok)
+    }
+
+    /// Passes over the next frame without decoding it; `false` while it is not
+    /// there as a whole.
+    pub fn skip_frame(&mut self) -> bool {
+        let Some(frame) = Frame::parse(self.pending()) else {
+            return false;
+        };
+        let length = frame.length();
+        self.skip(length);
+        true
+    }
+
+    /// Gives back the buffer if there is nothing in it.
+    pub fn release(&mut self) {
+        if self.start == self.end {
+            self.buffer = BytesMut::new();
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+
+    fn pending(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    fn skip(&mut self, length: usize) {
+        self.start = self.start.saturating_add(length).min(self.end);
+    }
+
+    /// Moves what is pending to the front and grows the buffer if need be.
+    fn make_room(&mut self, room: usize) {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end = self.buffered();
+            self.start = 0;
+        }
+        let wanted = self.end.saturating_add(room);
+        if self.buffer.len() < wanted {
+            // A frame that needs several rounds doubles the buffer, so that
+            // the copying stays in proportion.
+            let doubled = self.buffer.len().saturating_mul(2);
+            let most = self.end.saturating_add(MOST_ROOM);
+            self.buffer.resize(wanted.max(doubled.min(most)), 0);
+        }
+    }
+
+    /// Takes a large frame out of the buffer without copying its body.
+    fn split_off(&mut self, header: Header) -> Option<Envelope> {
+        let pending = self.buffered();
+        let length = header.frame_length();
+        self.buffer.advance(self.start.min(self.buffer.len()));
+        if self.buffer.len() < length {
+            return None;
+        }
+        let mut frame = self.buffer.split_to(length);
+        self.start = 0;
+        self.end = pending.saturating_sub(length);
+        let body_start = Header::LENGTH + usize::from(header.auth_length);
+        let body = frame.split_off(body_start.min(length));
+        let auth = frame.get(Header::LENGTH..).unwrap_or_default();
+        Some(Envelope {
+            message_type: header.message_type,
+            fields: AuthFields::from_packed(auth).ok()?,
+            body,
+        })
+    }
+}
+
+fn copy_out(frame: &Frame<'_>) -> Option<Envelope> {
+    Some(Envelope {
+        message_type: frame.header.message_type,
+        fields: AuthFields::from_packed(frame.auth).ok()?,
+        body: BytesMut::from(frame.body),
+    })
+}
+
+impl fmt::Debug for FrameDecoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameDecoder")
+            .field("buffered", &self.buffered())
+            .field("next", &self.header())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+    use crate::wire::message_type::MessageType;
+
+    fn decode_all(decoder: &mut FrameDecoder) -> Vec<Message> {
+        let types = MessageTypes::default();
+        core::iter::from_fn(|| decoder.next_frame(&types))
+            .map(|frame| frame.unwrap().into_message().unwrap())
+            .collect()
+    }
+
+    fn stream() -> (Vec<Message>, Vec<u8>) {
+        let messages: Vec<_> = [0, 1, 100, 9_000, 65_000, 7, 20_000, 3]
+            .into_iter()
+            .map(|n| {
+                let content = alloc::vec![n as u8; n];
+                Message::new(MessageType::OK, "uri", content).unwrap()
+            })
+            .collect();
+        let bytes = messages.iter().flat_map(|m| m.encode().unwrap()).collect();
+        (messages, bytes)
+    }
+
+    #[test]
+    fn pieces_of_any_size_give_the_same_frames() {
+        let (messages, bytes) = stream();
+        for size in [1, 2, 3, 9, 10, 1000, 4096, 65_536, bytes.len()] {
+            let mut decoder = FrameDecoder::new();
+            let mut decoded = Vec::new();
+            for piece in bytes.chunks(size) {
+                decoder.push(piece);
+                decoded.extend(decode_all(&mut decoder));
+            }
+            assert_eq!(decoded, messages, "pieces of {size}");
+            assert_eq!(decoder.buffered(), 0);
+        }
+    }
+
+    #[test]
+    fn reading_into_the_buffer_gives_the_same_frames() {
+        let (messages, bytes) = stream();
+        let mut decoder = FrameDecoder::new();
+        let mut decoded = Vec::new();
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let room = decoder.recv_buffer();
+            let count = room.len().min(rest.len());
+            room[..count].copy_from_slice(&rest[..count]);
+            decoder.received(count);
+            rest = &rest[count..];
+            decoded.extend(decode_all(&mut decoder));
+        }
+        assert_eq!(decoded, messages);
+    }
+
+    #[test]
+    fn an_announced_length_reserves_nothing() {
+        let mut decoder = FrameDecoder::new();
+        decoder.push(&[0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+        assert!(decoder.buffer.capacity() <= LEAST_ROOM);
+        decoder.push(&[0; 100]);
+        assert!(decoder.buffer.capacity() <= LEAST_ROOM);
+    }
+
+    #[test]
+    fn a_bad_frame_is_passed_over_and_the_next_one_decoded() {
+        let types = MessageTypes::default();
+        let good = Message::new(MessageType::OK, "good", "").unwrap();
+        let mut bytes = good.encode().unwrap();
+        bytes[5] ^= 1;
+        bytes.extend(good.encode().unwrap());
+        let mut decoder = FrameDecoder::new();
+        decoder.push(&bytes);
+        let bad = decoder.next_frame(&types).unwrap().unwrap_err();
+        assert!(matches!(bad.error, ProtocolError::BadChecksum { .. }));
+        assert_eq!(bad.message.unwrap().uri(), b"good");
+        assert_eq!(decode_all(&mut decoder), [good]);
+    }
+
+    #[test]
+    fn an_empty_decoder_gives_its_buffer_back() {
+        let mut decoder = FrameDecoder::new();
+        decoder.push(b"1");
+        decoder.release();
+        assert_eq!(decoder.buffered(), 1);
+        decoder.skip(1);
+        decoder.release();
+        assert_eq!(decoder.buffer.capacity(), 0);
+    }
+}

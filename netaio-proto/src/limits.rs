@@ -1,0 +1,82 @@
+//! Every bound of a connection, in one place.
+
+use core::time::Duration;
+
+/// What a connection keeps, waits for and puts up with, at most.
+///
+/// Start from the default and change what you need:
+///
+/// ```
+/// use core::time::Duration;
+/// use netaio_proto::Limits;
+///
+/// let limits = Limits {
+///     idle_timeout: Some(Duration::from_secs(300)),
+///     ..Limits::default()
+/// };
+/// assert_eq!(limits.max_in_flight, 256);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests of ours that wait for a reply, those included that were given
+    /// up but whose late reply may still come. At the bound a request fails
+    /// with `SendError::TooManyPending`. Default: 65,536.
+    pub max_pending: usize,
+    /// Requests of the peer that have been dispatched but not yet answered. At
+    /// the bound no further request is decoded, and the peer is not read from
+    /// while what came before waits. Default: 256.
+    pub max_in_flight: usize,
+    /// Bytes waiting to be written at which the peer is no longer read from: a
+    /// peer that does not take its replies gets no more of them made. Default:
+    /// 256 KiB.
+    pub outgoing_high_water: usize,
+    /// Bytes waiting to be written at which sending fails with
+    /// `SendError::OutgoingFull`. Replies to what was accepted before still get
+    /// their place. Default: 8 MiB.
+    pub max_outgoing: usize,
+    /// Time for the nine bytes of a header to come, from the first of them; on
+    /// an accepted connection also from its start, so that one which never says
+    /// anything does not stay. At the bound the connection is closed with
+    /// `CloseReason::HeaderTimeout`. Default: 10 seconds.
+    pub header_timeout: Option<Duration>,
+    /// Time for the rest of a frame to come, from its header. At the bound the
+    /// connection is closed with `CloseReason::FrameTimeout`. Default: 30
+    /// seconds.
+    pub frame_timeout: Option<Duration>,
+    /// Time without a byte in either direction after which the connection is
+    /// closed with `CloseReason::Idle`. Default: none.
+    pub idle_timeout: Option<Duration>,
+    /// Time in which at least one byte must leave while some wait. At the bound
+    /// the connection is closed with `CloseReason::WriteStalled`. Default: 30
+    /// seconds.
+    pub write_timeout: Option<Duration>,
+    /// Time that a connection whose peer has stopped sending may take to answer
+    /// what it was asked. Default: 30 seconds.
+    pub drain_timeout: Duration,
+    /// Malformed, unauthentic or undecryptable messages within one minute after
+    /// which the connection is closed with `CloseReason::TooManyErrors`.
+    /// Default: 100.
+    pub max_errors_per_minute: u32,
+    /// How long a request that was given up keeps its place, if its peer does
+    /// not repeat request ids: a reply that comes within this time is taken for
+    /// its late one. Default: 60 seconds.
+    pub late_reply_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_pending: 65_536,
+            max_in_flight: 256,
+            outgoing_high_water: 256 * 1024,
+            max_outgoing: 8 * 1024 * 1024,
+            header_timeout: Some(Duration::from_secs(10)),
+            frame_timeout: Some(Duration::from_secs(30)),
+            idle_timeout: None,
+            write_timeout: Some(Duration::from_secs(30)),
+            drain_timeout: Duration::from_secs(30),
+            max_errors_per_minute: 100,
+            late_reply_grace: Duration::from_secs(60),
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Authentication by a shared secret, byte-compatible with Python netaio's
+//! `HMACAuthPlugin`.
+
+use alloc::string::{String, ToString as _};
+use core::fmt;
+
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use zeroize::{Zeroize as _, ZeroizeOnDrop};
+
+use super::{AuthPlugin, Context, derive_key, sha256};
+use crate::error::{AuthError, PluginError};
+use crate::wire::auth_fields::AuthFields;
+use crate::wire::message::Envelope;
+
+/// Block size of the code: not the 64 of the standard HMAC-SHA256, so a stock
+/// implementation gives other results.
+const BLOCK: usize = 136;
+const NONCE_LENGTH: usize = 16;
+const TS_LENGTH: usize = 4;
+
+/// Proves knowledge of a shared secret with an HMAC over a timestamp and the
+/// body section.
+///
+/// What it does not protect, because the wire format does not let it: the
+/// message type, the other auth fields, the direction, and against a second
+/// delivery of the same bytes.
+///
+/// By default `ts` must be exactly 4 bytes and `nonce` exactly 16: the code
+/// covers `ts` and body without a border between them, so that a `ts` of any
+/// length would let bytes wander from one to the other. Python netaio always
+/// sends these lengths. [`python_compatible`](Self::python_compatible) accepts
+/// what Python accepts.
+pub struct HmacAuthPlugin {
+    key_hash: [u8; 32],
+    hmac_field: String,
+    nonce_field: String,
+    ts_field: String,
+    strict: bool,
+}
+
+impl HmacAuthPlugin {
+    /// A plugin with this secret and the fields `hmac`, `nonce` and `ts`.
+    pub fn new(secret: impl AsRef<[u8]>) -> Self {
+        let mut key = sha256(&[secret.as_ref()]);
+        let key_hash = sha256(&[&key]);
+        key.zeroize();
+        Self {
+            key_hash,
+            hmac_field: AuthFields::HMAC.to_string(),
+            nonce_field: AuthFields::NONCE.to_string(),
+            ts_field: AuthFields::TS.to_string(),
+            strict: true,
+        }
+    }
+
+    /// The same with another field for the code. Two layers of one message
+    /// need different ones.
+    #[must_use]
+    pub fn hmac_field(mut self, name: &str) -> Self {
+        self.hmac_field = name.to_string();
+        self
+    }
+
+    /// The same with another field for the nonce. Two layers may share one.
+    #[must_use]
+    pub fn nonce_field(mut self, name: &str) -> Self {
+        self.nonce_field = name.to_string();
+        self
+    }
+
+    /// The same with another field for the timestamp. Two layers may share one.
+    #[must_use]
+    pub fn ts_field(mut self, name: &str) -> Self {
+        self.ts_field = name.to_string();
+        self
+    }
+
+    /// The same, accepting a `ts` that is an integer or bytes of any length and
+    /// a `nonce` of any length, as Python netaio 0.0.9 does.
+    #[must_use]
+    pub fn python_compatible(mut self) -> Self {
+        self.strict = false;
+        self
+    }
+
+    fn code(&self, nonce: &[u8], ts: &[u8], body: &[u8]) -> [u8; 32] {
+        let mut key = derive_key(&self.key_hash, nonce, b"mac");
+        let mut pad = [0x36; BLOCK];
+        for (byte, key) in pad.iter_mut().zip(key) {
+            *byte ^= key;
+        }
+        let inner: [u8; 32] = Sha256::new()
+            .chain_update(pad)
+            .chain_update(ts)
+            .chain_update(body)
+            .finalize()
+            .into();
+        for byte in &mut pad {
+            *byte ^= 0x36 ^ 0x5c;
+        }
+        let code = sha256(&[&pad, &inner]);
+        key.zeroize();
+        pad.zeroize();
+        code
+    }
+
+    /// The timestamp field as the code covers it.
+    fn checked_ts<'a>(
+        &self,
+        fields: &'a AuthFields,
+        buffer: &'a mut [u8; TS_LENGTH],
+    ) -> Result<&'a [u8], AuthError> {
+        let field = required(fields, &self.ts_field)?;
+        let bad = || AuthError::BadField {
+            field: self.ts_field.clone(),
+        };
+        if let Some(bytes) = field.as_bytes() {
+            let fits = !self.strict || bytes.len() == TS_LENGTH;
+            return if fits { Ok(bytes) } else { Err(bad()) };
+        }
+        let number = field.as_u64().or(field.as_bool().map(u64::from));
+        match number.map(u32::try_from) {
+            Some(Ok(number)) if number > 0 && !self.strict => {
+                *buffer = number.to_be_bytes();
+                Ok(buffer)
+            }
+            _ => Err(bad()),
+        }
+    }
+
+    /// The timestamp to send: the one that is there already, else now.
+    fn own_ts(
+        &self,
+        fields: &AuthFields,
+        unix_time: u64,
+    ) -> Result<[u8; TS_LENGTH], PluginError> {
+        let Some(field) = fields.get(&self.ts_field) else {
+            // Four bytes last until 2106; then the time starts over.
+            return Ok((unix_time as u32).to_be_bytes());
+        };
+        let number = match field.as_bytes() {
+            Some(bytes) => big_endian(bytes),
+            None => field.as_u64(),
+        };
+        number
+            .and_then(|number| u32::try_from(number).ok())
+            .map(u32::to_be_bytes)
+            .ok_or_else(|| PluginError::BadField {
+                field: self.ts_field.clone(),
+            })
+    }
+}
+
+impl AuthPlugin for HmacAuthPlugin {
+    fn make(
+        &self,
+        envelope: &mut Envelope,
+        context: &mut Context<'_>,
+    ) -> Result<(), PluginError> {
+        let kept = envelope.fields.get_bytes(&self.nonce_field);
+        let nonce: [u8; NONCE_LENGTH] = match kept.map(TryInto::try_into) {
+            Some(Ok(nonce)) => nonce,
+            _ => context.random.bytes(),
+        };
+        let ts = self.own_ts(&envelope.fields, context.unix_time)?;
+        let code = self.code(&nonce, &ts, &envelope.body);
+        let fields: [(&str, &[u8]); 3] = [
+            (&self.nonce_field, &nonce),
+            (&self.ts_field, &ts),
+            (&self.hmac_field, &code),
+        ];
+        envelope
+            .fields
+            .set_many(&fields)
+            .map_err(|_| PluginError::FieldsTooLong)
+    }
+
+    fn check(
+        &self,
+        envelope: &Envelope,
+        _context: &mut Context<'_>,
+    ) -> Result<(), AuthError> {
+        let fields = &envelope.fields;
+        let bytes = |name: &String| {
+            required(fields, name)?
+                .as_bytes()
+                .ok_or_else(|| AuthError::BadField {
+                    field: name.clone(),
+                })
+        };
+        let mut buffer = [0; TS_LENGTH];
+        let ts = self.checked_ts(fields, &mut buffer)?;
+        let nonce = bytes(&self.nonce_field)?;
+        if self.strict && nonce.len() != NONCE_LENGTH {
+            return Err(AuthError::BadField {
+                field: self.nonce_field.clone(),
+            });
+        }
+        let claimed = bytes(&self.hmac_field)?;
+        let actual = self.code(nonce, ts, &envelope.body);
+        if bool::from(actual.ct_eq(claimed)) {
+            Ok(())
+        } else {
+            Err(AuthError::Mismatch)
+        }
+    }
+
+    fn error_text(&self) -> &str {
+        "HMAC auth failed"
+    }
+}
+
+fn required<'a>(
+    fields: &'a AuthFields,
+    name: &str,
+) -> Result<crate::wire::packify::Raw<'a>, AuthError> {
+    fields.get(name).ok_or_else(|| AuthError::MissingField {
+        field: name.to_string(),
+    })
+}
+
+/// The number that these bytes spell; `None` if it needs more than 64 bits.
+fn big_endian(bytes: &[u8]) -> Option<u64> {
+    bytes.iter().try_fold(0_u64, |number, byte| {
+        let shifted = number.checked_mul(256)?;
+        Some(shifted | u64::from(*byte))
+    })
+}
+
+impl fmt::Debug for HmacAuthPlugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HmacAuthPlugin")
+            .field("hmac_field", &self.hmac_field)
+            .field("nonce_field", &self.nonce_field)
+            .field("ts_field", &self.ts_field)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for HmacAuthPlugin {
+    fn drop(&mut self) {
+        self.key_hash.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for HmacAuthPlugin {}

@@ -1,0 +1,238 @@
+//! Plugins: what authenticates, encrypts and describes.
+//!
+//! A pair of an auth plugin and a cipher plugin is a layer. An endpoint's own
+//! layer is the outer one; a route's or a request's is the inner one. Sending
+//! goes inner cipher, inner auth, outer cipher, outer auth; receiving goes back
+//! the same way. [`Layers::seal`] and [`Layers::open`] are the only two places
+//! that apply a layer.
+
+mod hmac;
+mod null;
+mod peer;
+mod sha256_stream;
+
+use alloc::sync::Arc;
+use core::fmt;
+
+pub use hmac::HmacAuthPlugin;
+pub use null::{NullAuthPlugin, NullCipherPlugin};
+pub use peer::{DefaultPeerPlugin, Peer, PeerPlugin};
+pub use sha256_stream::Sha256StreamCipherPlugin;
+
+use crate::error::{AuthError, PluginError};
+use crate::random::Random;
+use crate::wire::message::Envelope;
+
+/// Authenticates messages.
+///
+/// Works on the envelope as it is at its layer: what it covers of the body is
+/// what the cipher of the same layer has made of it. All layers share the auth
+/// fields, so two auth plugins of one message need different field names.
+pub trait AuthPlugin: fmt::Debug + Send + Sync {
+    /// Adds a proof to a message that is about to be sent.
+    ///
+    /// # Errors
+    ///
+    /// [`PluginError`] if no proof can be made; the message is not sent.
+    fn make(
+        &self,
+        envelope: &mut Envelope,
+        context: &mut Context<'_>,
+    ) -> Result<(), PluginError>;
+
+    /// Whether a received message carries a valid proof.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError`] if it does not. The message then reaches no handler.
+    fn check(
+        &self,
+        envelope: &Envelope,
+        context: &mut Context<'_>,
+    ) -> Result<(), AuthError>;
+
+    /// What to tell a sender whose message did not pass.
+    fn error_text(&self) -> &str {
+        "auth failed"
+    }
+
+    /// Whether the proof depends on who receives the message. If not, a
+    /// broadcast is sealed once for everybody.
+    fn is_peer_specific(&self) -> bool {
+        false
+    }
+}
+
+/// Encrypts messages.
+pub trait CipherPlugin: fmt::Debug + Send + Sync {
+    /// Encrypts a message that is about to be sent, in place.
+    ///
+    /// # Errors
+    ///
+    /// [`PluginError`] if it cannot; the message is not sent.
+    fn encrypt(
+        &self,
+        envelope: &mut Envelope,
+        context: &mut Context<'_>,
+    ) -> Result<(), PluginError>;
+
+    /// Decrypts a received message, in place. What it leaves must be a body
+    /// section.
+    ///
+    /// # Errors
+    ///
+    /// [`PluginError`] if it cannot. The message then reaches no handler.
+    fn decrypt(
+        &self,
+        envelope: &mut Envelope,
+        context: &mut Context<'_>,
+    ) -> Result<(), PluginError>;
+
+    /// Whether the ciphertext depends on who receives the message. If not, a
+    /// broadcast is sealed once for everybody.
+    fn is_peer_specific(&self) -> bool {
+        false
+    }
+}
+
+/// What a plugin may use besides the message itself.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// Wall-clock time in seconds since 1970, as the caller gave it.
+    pub unix_time: u64,
+    /// Where nonces come from.
+    pub random: &'a mut Random,
+    /// Who this endpoint is, if it has a peer identity.
+    pub local_peer: Option<&'a Peer>,
+    /// Who is at the other end, if that is known.
+    pub peer: Option<&'a Peer>,
+}
+
+/// A pair of plugins, either of which may be absent.
+///
+/// ```
+/// use netaio_proto::{HmacAuthPlugin, Layers, Sha256StreamCipherPlugin};
+///
+/// let outer = Layers::new()
+///     .auth(HmacAuthPlugin::new("secret"))
+///     .cipher(Sha256StreamCipherPlugin::new("key"));
+/// assert!(!outer.is_empty());
+/// ```
+#[derive(Clone, Default)]
+pub struct Layers {
+    /// Authenticates.
+    pub auth: Option<Arc<dyn AuthPlugin>>,
+    /// Encrypts.
+    pub cipher: Option<Arc<dyn CipherPlugin>>,
+}
+
+impl Layers {
+    /// No plugins.
+    pub const fn new() -> Self {
+        Self {
+            auth: None,
+            cipher: None,
+        }
+    }
+
+    /// The same with this auth plugin.
+    #[must_use]
+    pub fn auth(mut self, plugin: impl AuthPlugin + 'static) -> Self {
+        self.auth = Some(Arc::new(plugin));
+        self
+    }
+
+    /// The same with this cipher plugin.
+    #[must_use]
+    pub fn cipher(mut self, plugin: impl CipherPlugin + 'static) -> Self {
+        self.cipher = Some(Arc::new(plugin));
+        self
+    }
+
+    /// Whether there is neither plugin.
+    pub fn is_empty(&self) -> bool {
+        self.auth.is_none() && self.cipher.is_none()
+    }
+
+    /// Whether a message must be sealed for each recipient by itself.
+    pub fn is_peer_specific(&self) -> bool {
+        self.auth.as_ref().is_some_and(|p| p.is_peer_specific())
+            || self.cipher.as_ref().is_some_and(|p| p.is_peer_specific())
+    }
+
+    /// The way out: encrypts, then authenticates.
+    ///
+    /// # Errors
+    ///
+    /// [`PluginError`] of the plugin that could not do its work.
+    pub fn seal(
+        &self,
+        envelope: &mut Envelope,
+        context: &mut Context<'_>,
+    ) -> Result<(), PluginError> {
+        if let Some(cipher) = &self.cipher {
+            cipher.encrypt(envelope, context)?;
+        }
+        if let Some(auth) = &self.auth {
+            auth.make(envelope, context)?;
+        }
+        Ok(())
+    }
+
+    /// The way in: checks, then decrypts. An envelope that fails is as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] tells which of the two failed.
+    pub fn open(
+        &self,
+        envelope: &mut Envelope,
+        context: &mut Context<'_>,
+    ) -> Result<(), OpenError> {
+        if let Some(auth) = &self.auth {
+            auth.check(envelope, context).map_err(OpenError::Auth)?;
+        }
+        if let Some(cipher) = &self.cipher {
+            cipher
+                .decrypt(envelope, context)
+                .map_err(OpenError::Cipher)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Layers")
+            .field("auth", &self.auth)
+            .field("cipher", &self.cipher)
+            .finish()
+    }
+}
+
+/// Which plugin of a layer refused a received message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The auth plugin: the message proves nothing.
+    #[error(transparent)]
+    Auth(AuthError),
+    /// The cipher plugin: the message cannot be decrypted.
+    #[error(transparent)]
+    Cipher(PluginError),
+}
+
+/// SHA-256 of the concatenation of `parts`.
+fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    use sha2::Digest as _;
+    let mut hash = sha2::Sha256::new();
+    for part in parts {
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// The key that both bundled plugins derive from their own key, a per-message
+/// value and a purpose. `key_hash` is the SHA-256 of the plugin's key.
+fn derive_key(key_hash: &[u8; 32], per_message: &[u8], purpose: &[u8]) -> [u8; 32] {
+    sha256(&[key_hash, &sha256(&[per_message]), &sha256(&[purpose])])
+}

@@ -1,0 +1,741 @@
+//! Requests of ours that wait for a reply, and which reply belongs to which.
+//!
+//! A request carries a random id (`rid`), which our own servers repeat in the
+//! reply: matching is then exact. A peer that does not repeat it is taken to
+//! answer the requests for one URI in the order in which they were sent. Such a
+//! request keeps its place for a while after it was given up, so that its late
+//! reply is not taken for the next one's.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::hash::BuildHasher;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use siphasher::sip::SipHasher13;
+
+use crate::action::TimeoutContext;
+use crate::deadlines::Deadlines;
+use crate::plugin::Layers;
+use crate::random::Random;
+use crate::time::Instant;
+use crate::wire::message::{ERROR_URI, Message};
+use crate::wire::message_type::{MessageType, TypeSet};
+
+/// A request, before it is sent: the message and how to send it.
+#[derive(Clone, Debug)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct Request {
+    pub(crate) message: Message,
+    pub(crate) timeout: Duration,
+    pub(crate) layers: Layers,
+    pub(crate) outer: OuterUse,
+    pub(crate) accepts: TypeSet,
+}
+
+/// Python netaio's default timeout of a request.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Request {
+    /// A request that waits [`DEFAULT_TIMEOUT`] and has no inner layers.
+    pub fn new(message: Message) -> Self {
+        Self {
+            message,
+            timeout: DEFAULT_TIMEOUT,
+            layers: Layers::new(),
+            outer: OuterUse::default(),
+            accepts: TypeSet::default(),
+        }
+    }
+
+    /// How long to wait for the reply.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The inner layers of the request and of its reply.
+    pub fn layers(mut self, inner: Layers) -> Self {
+        self.layers = inner;
+        self
+    }
+
+    /// Which of the endpoint's own plugins to use.
+    pub fn outer(mut self, outer: OuterUse) -> Self {
+        self.outer = outer;
+        self
+    }
+
+    /// A type of reply that ends the request, besides the protocol's own. Only
+    /// custom types can be named; others change nothing.
+    pub fn accept(mut self, message_type: MessageType) -> Self {
+        if message_type.is_custom() {
+            self.accepts.insert(message_type);
+        }
+        self
+    }
+
+    /// The message to send.
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+}
+
+/// Which of an endpoint's own plugins are used for a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OuterUse {
+    /// The auth plugin. Without it a reply need not be authenticated either.
+    pub auth: bool,
+    /// The cipher plugin. Without it a reply need not be encrypted either.
+    pub cipher: bool,
+}
+
+impl Default for OuterUse {
+    /// Both.
+    fn default() -> Self {
+        Self {
+            auth: true,
+            cipher: true,
+        }
+    }
+}
+
+impl OuterUse {
+    /// Those of `layers` that are used.
+    pub(crate) fn of(self, layers: &Layers) -> Layers {
+        Layers {
+            auth: layers.auth.clone().filter(|_| self.auth),
+            cipher: layers.cipher.clone().filter(|_| self.cipher),
+        }
+    }
+}
+
+/// Names a request of one connection. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId {
+    slot: u32,
+    serial: u64,
+}
+
+impl RequestId {
+    /// A small number that no other pending request has; for tables beside the
+    /// connection's own. It is used again once the request has ended.
+    pub fn slot(self) -> usize {
+        self.slot as usize
+    }
+}
+
+/// Whether requests carry an id that tells their replies apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Correlation {
+    /// Requests carry a random id in the auth field `rid`.
+    #[default]
+    RequestIds,
+    /// Requests carry no id; every peer is taken to answer in order, per URI.
+    Off,
+}
+
+/// A request that waits.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    serial: u64,
+    rid: Option<u64>,
+    message_type: MessageType,
+    uri: Arc<[u8]>,
+    pub(crate) layers: Layers,
+    pub(crate) outer: OuterUse,
+    accepts: TypeSet,
+    timeout: Duration,
+    deadline: Instant,
+    /// Where in the stream of written bytes the request ends.
+    end: u64,
+    /// Given up: keeps its place to swallow its late reply.
+    abandoned: bool,
+    /// A request for this URI had been given up before this one was sent.
+    behind: bool,
+    in_all: Links,
+    in_uri: Links,
+}
+
+/// A place in a doubly linked list whose nodes live in the table's slots.
+#[derive(Clone, Copy, Debug, Default)]
+struct Links {
+    previous: Option<u32>,
+    next: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct List {
+    head: Option<u32>,
+    tail: Option<u32>,
+}
+
+/// The requests for one URI, in the order of sending.
+#[derive(Debug, Default)]
+struct UriQueue {
+    list: List,
+    abandoned: usize,
+    /// A request that was given up swallowed a reply when requests up to this
+    /// serial had been sent: it may have been one of theirs.
+    swallowed: u64,
+}
+
+/// What is known of the way in which the peer answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answers {
+    /// Nothing yet.
+    Unknown,
+    /// So far every reply repeated its request's id.
+    WithIds,
+    /// Some reply did not.
+    InOrder,
+}
+
+/// Where a message belongs that may be a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Match {
+    /// It answers this request.
+    Request(RequestId),
+    /// It answers a request that was given up, or none that is known.
+    Late,
+    /// It is no reply to a request.
+    None,
+}
+
+/// A deadline that has come.
+#[derive(Debug)]
+pub(crate) enum Expired {
+    /// A request was not answered in time.
+    TimedOut {
+        request: RequestId,
+        context: TimeoutContext,
+        /// Which reply belongs to which request cannot be known any more.
+        out_of_step: bool,
+    },
+    /// A request that was given up before has lost its place.
+    Forgotten,
+}
+
+/// All requests of one connection.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    slots: Vec<Option<Pending>>,
+    free: Vec<u32>,
+    by_rid: HashMap<u64, u32, KeyedHash>,
+    by_uri: HashMap<Arc<[u8]>, UriQueue, KeyedHash>,
+    all: List,
+    deadlines: Deadlines<u32>,
+    serial: u64,
+    live: usize,
+    /// Live requests that were sent without some of the endpoint's plugins.
+    unsealed: usize,
+    grace: Duration,
+    answers: Answers,
+    /// Until then a reply without an id may belong to a request that left no
+    /// place behind.
+    unplaced_until: Instant,
+}
+
+impl Requests {
+    pub(crate) fn new(grace: Duration, random: &mut Random) -> Self {
+        let keyed = KeyedHash::new(random);
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_rid: HashMap::with_hasher(keyed),
+            by_uri: HashMap::with_hasher(keyed),
+            all: List::default(),
+            deadlines: Deadlines::default(),
+            serial: 0,
+            live: 0,
+            unsealed: 0,
+            grace,
+            answers: Answers::Unknown,
+            unplaced_until: Instant::EPOCH,
+        }
+    }
+
+    /// Requests in the table, those included that were given up.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Requests that somebody waits for.
+    pub(crate) fn live(&self) -> usize {
+        self.live
+    }
+
+    /// Requests that somebody waits for and that were sent without some of the
+    /// endpoint's own plugins.
+    pub(crate) fn unsealed(&self) -> usize {
+        self.unsealed
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    /// An id that no pending request has.
+    pub(crate) fn fresh_rid(&self, random: &mut Random) -> u64 {
+        loop {
+            let rid = random.next_u64();
+            if !self.by_rid.contains_key(&rid) {
+                return rid;
+            }
+        }
+    }
+
+    /// This URI in the form that the table keeps; requests for one URI share
+    /// it.
+    pub(crate) fn intern(&self, uri: &[u8]) -> Arc<[u8]> {
+        match self.by_uri.get_key_value(uri) {
+            Some((shared, _)) => Arc::clone(shared),
+            None => Arc::from(uri),
+        }
+    }
+
+    /// Notes a request that has been sent and ends at `end` in the stream.
+    pub(crate) fn insert(
+        &mut self,
+        now: Instant,
+        request: NewRequest,
+    ) -> RequestId {
+        let uri = request.uri;
+        let queue = self.by_uri.get(&uri);
+        let behind = queue.is_some_and(|queue| queue.abandoned > 0);
+        self.serial += 1;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            (self.slots.len() - 1) as u32
+        });
+        let deadline = now + request.timeout;
+        let pending = Pending {
+            serial: self.serial,
+            rid: request.rid,
+            message_type: request.message_type,
+            uri: Arc::clone(&uri),
+            layers: request.layers,
+            outer: request.outer,
+            accepts: request.accepts,
+            timeout: request.timeout,
+            deadline,
+            end: request.end,
+            abandoned: false,
+            behind,
+            in_all: Links::default(),
+            in_uri: Links::default(),
+        };
+        self.put(slot, pending);
+        if let Some(rid) = request.rid {
+            self.by_rid.insert(rid, slot);
+        }
+        self.deadlines.insert(deadline, slot);
+        let mut all = self.all;
+        self.append(&mut all, slot, |pending| &mut pending.in_all);
+        self.all = all;
+        let mut list = self.by_uri.entry(uri.clone()).or_default().list;
+        self.append(&mut list, slot, |pending| &mut pending.in_uri);
+        self.by_uri.entry(uri).or_default().list = list;
+        self.live += 1;
+        self.unsealed += usize::from(request.outer != OuterUse::default());
+        RequestId {
+            slot,
+            serial: self.serial,
+        }
+    }
+
+    pub(crate) fn get(&self, id: RequestId) -> Option<&Pending> {
+        self.slot(id.slot).filter(|p| p.serial == id.serial)
+    }
+
+    /// Ends a live request. Whoever waits for it must have been told.
+    pub(crate) fn complete(&mut self, id: RequestId) {
+        if self.is_live(id) {
+            self.remove(id.slot);
+        }
+    }
+
+    /// Gives up a live request; `false` if it has ended already.
+    pub(crate) fn cancel(&mut self, now: Instant, id: RequestId) -> bool {
+        let live = self.is_live(id);
+        if live {
+            self.abandon(now, id.slot, true);
+        }
+        live
+    }
+
+    /// Takes out the oldest live request: the connection is over.
+    pub(crate) fn pop_failed(&mut self, written: u64) -> Option<(RequestId, bool)> {
+        loop {
+            let slot = self.all.head?;
+            let pending = self.remove(slot)?;
+            if !pending.abandoned {
+                let serial = pending.serial;
+                let id = RequestId { slot, serial };
+                return Some((id, pending.end <= written));
+            }
+        }
+    }
+
+    /// Handles one deadline that has come.
+    pub(crate) fn expire(
+        &mut self,
+        now: Instant,
+        server: SocketAddr,
+    ) -> Option<Expired> {
+        let slot = self.deadlines.pop_due(now)?;
+        let pending = self.slot(slot)?;
+        if pending.abandoned {
+            self.remove(slot);
+            return Some(Expired::Forgotten);
+        }
+        let id = RequestId {
+            slot,
+            serial: pending.serial,
+        };
+        let context = pending.context(server);
+        let out_of_step = self.is_out_of_step(pending);
+        self.abandon(now, slot, false);
+        Some(Expired::TimedOut {
+            request: id,
+            context,
+            out_of_step,
+        })
+    }
+
+    /// Finds the request that an authentic message answers. Changes nothing
+    /// about a live one: that is for `complete`, once the inner checks passed.
+    pub(crate) fn find(
+        &mut self,
+        now: Instant,
+        message_type: MessageType,
+        uri: &[u8],
+        rid: Option<u64>,
+    ) -> Match {
+        if !message_type.is_reply() && !message_type.is_custom() {
+            return Match::None;
+        }
+        if let Some(rid) = rid {
+            return self.find_by_rid(message_type, rid);
+        }
+        let slot = self.oldest_for_uri(message_type, uri).or_else(|| {
+            let unlabelled = uri.is_empty() || uri == ERROR_URI.as_bytes();
+            let oldest = message_type.is_error() && unlabelled;
+            self.all.head.filter(|_| oldest)
+        });
+        let Some(slot) = slot else {
+            return Match::None;
+        };
+        self.answers = Answers::InOrder;
+        if now < self.unplaced_until {
+            return Match::Late;
+        }
+        self.take_place(slot)
+    }
+
+    /// Finds the request that a refusal answers which proves nothing: by its
+    /// id, else the oldest.
+    pub(crate) fn find_unverified(&mut self, rid: Option<u64>) -> Match {
+        let slot = match rid {
+            Some(rid) => self.by_rid.get(&rid).copied(),
+            None => self.all.head,
+        };
+        slot.map_or(Match::None, |slot| self.take_place(slot))
+    }
+
+    /// Finds a live request that was sent without one of the endpoint's own
+    /// plugins and is answered likewise.
+    pub(crate) fn find_unsealed(
+        &self,
+        message_type: MessageType,
+        uri: &[u8],
+        rid: Option<u64>,
+        outer: OuterUse,
+    ) -> Option<RequestId> {
+        let slot = match rid {
+            Some(rid) => self.by_rid.get(&rid).copied(),
+            None => self.oldest_for_uri(message_type, uri),
+        }?;
+        let pending = self.slot(slot)?;
+        let fits = !pending.abandoned
+            && pending.outer == outer
+            && pending.accepts(message_type);
+        fits.then_some(RequestId {
+            slot,
+            serial: pending.serial,
+        })
+    }
+
+    fn find_by_rid(&mut self, message_type: MessageType, rid: u64) -> Match {
+        let Some(&slot) = self.by_rid.get(&rid) else {
+            // A custom type with a strange id is the peer's own request.
+            return if message_type.is_custom() {
+                Match::None
+            } else {
+                Match::Late
+            };
+        };
+        if self.answers == Answers::Unknown {
+            self.answers = Answers::WithIds;
+        }
+        match self.slot(slot) {
+            Some(p) if p.abandoned || p.accepts(message_type) => {
+                self.take_place(slot)
+            }
+            _ => Match::None,
+        }
+    }
+
+    /// The reply to the request in `slot` has come: if that was given up, it
+    /// swallows the reply and is gone.
+    fn take_place(&mut self, slot: u32) -> Match {
+        let Some(pending) = self.slot(slot) else {
+            return Match::None;
+        };
+        let serial = pending.serial;
+        if !pending.abandoned {
+            return Match::Request(RequestId { slot, serial });
+        }
+        let serial = self.serial;
+        if let Some(pending) = self.remove(slot)
+            && let Some(queue) = self.by_uri.get_mut(&pending.uri)
+        {
+            queue.swallowed = serial;
+        }
+        Match::Late
+    }
+
+    /// The oldest request for `uri` that a reply of this type suits; failing
+    /// that, the oldest of all for it.
+    fn oldest_for_uri(&self, message_type: MessageType, uri: &[u8]) -> Option<u32> {
+        /// Requests that one reply looks at, at most.
+        const SEARCHED: usize = 64;
+        let head = self.by_uri.get(uri)?.list.head?;
+        let mut next = Some(head);
+        for _ in 0..SEARCHED {
+            let slot = next?;
+            let pending = self.slot(slot)?;
+            if pending.suits(message_type) {
+                return Some(slot);
+            }
+            next = pending.in_uri.next;
+            if next.is_none() {
+                break;
+            }
+        }
+        let custom = message_type.is_custom();
+        Some(head).filter(|_| !custom)
+    }
+
+    /// Whether the timeout of this request means that replies cannot be told
+    /// apart any more: one given up before it was sent still waits for its
+    /// reply, or swallowed one that may have been this one's.
+    fn is_out_of_step(&self, pending: &Pending) -> bool {
+        if self.answers != Answers::InOrder {
+            return false;
+        }
+        let Some(queue) = self.by_uri.get(&pending.uri) else {
+            return false;
+        };
+        let swallowed = queue.swallowed >= pending.serial;
+        swallowed || (pending.behind && queue.abandoned > 0)
+    }
+
+    /// Gives up a live request. Towards a peer that does not repeat ids it
+    /// keeps its place for the grace period.
+    fn abandon(&mut self, now: Instant, slot: u32, armed: bool) {
+        if self.answers == Answers::WithIds {
+            self.unplaced_until = now + self.grace;
+            self.remove(slot);
+            return;
+        }
+        let until = now + self.grace;
+        let Some(pending) = self.slot_mut(slot) else {
+            return;
+        };
+        let deadline = core::mem::replace(&mut pending.deadline, until);
+        pending.abandoned = true;
+        pending.layers = Layers::new();
+        let unsealed = pending.outer != OuterUse::default();
+        let uri = Arc::clone(&pending.uri);
+        if armed {
+            self.deadlines.remove(deadline, slot);
+        }
+        self.deadlines.insert(until, slot);
+        if let Some(queue) = self.by_uri.get_mut(&uri) {
+            queue.abandoned += 1;
+        }
+        self.live -= 1;
+        self.unsealed -= usize::from(unsealed);
+    }
+
+    fn is_live(&self, id: RequestId) -> bool {
+        self.get(id).is_some_and(|pending| !pending.abandoned)
+    }
+
+    fn remove(&mut self, slot: u32) -> Option<Pending> {
+        let pending = self.slots.get_mut(slot as usize)?.take()?;
+        self.free.push(slot);
+        if let Some(rid) = pending.rid {
+            self.by_rid.remove(&rid);
+        }
+        self.deadlines.remove(pending.deadline, slot);
+        let mut all = self.all;
+        self.unlink(&mut all, pending.in_all, |pending| &mut pending.in_all);
+        self.all = all;
+        if let Some(queue) = self.by_uri.get(&pending.uri) {
+            let mut list = queue.list;
+            self.unlink(&mut list, pending.in_uri, |pending| &mut pending.in_uri);
+            if list.head.is_none() {
+                self.by_uri.remove(&pending.uri);
+            } else if let Some(queue) = self.by_uri.get_mut(&pending.uri) {
+                queue.list = list;
+                queue.abandoned -= usize::from(pending.abandoned);
+            }
+        }
+        if !pending.abandoned {
+            self.live -= 1;
+            self.unsealed -= usize::from(pending.outer != OuterUse::default());
+        }
+        self.give_back_memory();
+        Some(pending)
+    }
+
+    /// Drops the tables' memory once they are empty after a crowd.
+    fn give_back_memory(&mut self) {
+        const WORTH_IT: usize = 1024;
+        if self.len() == 0 && self.slots.capacity() > WORTH_IT {
+            self.slots = Vec::new();
+            self.free = Vec::new();
+            self.by_rid.shrink_to_fit();
+            self.by_uri.shrink_to_fit();
+        }
+    }
+
+    fn slot(&self, slot: u32) -> Option<&Pending> {
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    fn slot_mut(&mut self, slot: u32) -> Option<&mut Pending> {
+        self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    fn put(&mut self, slot: u32, pending: Pending) {
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            *place = Some(pending);
+        }
+    }
+
+    fn append(
+        &mut self,
+        list: &mut List,
+        slot: u32,
+        links: fn(&mut Pending) -> &mut Links,
+    ) {
+        let previous = list.tail.replace(slot);
+        match previous.and_then(|tail| self.slot_mut(tail)) {
+            Some(tail) => links(tail).next = Some(slot),
+            None => list.head = Some(slot),
+        }
+        if let Some(pending) = self.slot_mut(slot) {
+            links(pending).previous = previous;
+        }
+    }
+
+    fn unlink(
+        &mut self,
+        list: &mut List,
+        removed: Links,
+        links: fn(&mut Pending) -> &mut Links,
+    ) {
+        match removed.previous.and_then(|slot| self.slot_mut(slot)) {
+            Some(previous) => links(previous).next = removed.next,
+            None => list.head = removed.next,
+        }
+        match removed.next.and_then(|slot| self.slot_mut(slot)) {
+            Some(next) => links(next).previous = removed.previous,
+            None => list.tail = removed.previous,
+        }
+    }
+}
+
+impl Pending {
+    /// Whether a reply of this type, with this request's id, ends it.
+    fn accepts(&self, reply: MessageType) -> bool {
+        use MessageType as T;
+        reply.is_error()
+            || match reply {
+                T::RESPOND_URI | T::OK => true,
+                T::CONFIRM_SUBSCRIBE => self.message_type == T::SUBSCRIBE_URI,
+                T::CONFIRM_UNSUBSCRIBE => self.message_type == T::UNSUBSCRIBE_URI,
+                T::PEER_DISCOVERED => self.message_type == T::ADVERTISE_PEER,
+                other => self.accepts.contains(other),
+            }
+    }
+
+    /// Whether a reply of this type is what Python netaio expects for it.
+    fn suits(&self, reply: MessageType) -> bool {
+        use MessageType as T;
+        let asks = self.message_type == T::REQUEST_URI;
+        match reply {
+            T::RESPOND_URI => asks || self.message_type.is_custom(),
+            T::OK => !asks,
+            other => self.accepts(other),
+        }
+    }
+
+    fn context(&self, server: SocketAddr) -> TimeoutContext {
+        let uri = Bytes::copy_from_slice(&self.uri);
+        let custom = (MessageType::FIRST_CUSTOM..=u8::MAX).map(MessageType::from_code);
+        let standard = MessageType::STANDARD.iter().copied();
+        let keys = standard
+            .chain(custom)
+            .filter(|reply| self.accepts(*reply))
+            .map(|reply| (reply, uri.clone()))
+            .collect();
+        TimeoutContext {
+            uri,
+            message_type: self.message_type,
+            timeout: self.timeout,
+            server,
+            keys,
+        }
+    }
+}
+
+/// A request that has just been sent.
+pub(crate) struct NewRequest {
+    pub(crate) rid: Option<u64>,
+    pub(crate) message_type: MessageType,
+    pub(crate) uri: Arc<[u8]>,
+    pub(crate) layers: Layers,
+    pub(crate) outer: OuterUse,
+    pub(crate) accepts: TypeSet,
+    pub(crate) timeout: Duration,
+    pub(crate) end: u64,
+}
+
+/// A hash that nobody can choose collisions for, and that the caller's seed
+/// decides.
+#[derive(Clone, Copy, Debug)]
+struct KeyedHash {
+    keys: (u64, u64),
+}
+
+impl KeyedHash {
+    fn new(random: &mut Random) -> Self {
+        Self {
+            keys: (random.next_u64(), random.next_u64()),
+        }
+    }
+}
+
+impl BuildHasher for KeyedHash {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_keys(self.keys.0, self.keys.1)
+    }
+}

@@ -1,0 +1,5 @@
+//! What the suites share: vectors, the live Python peers, loud skips.
+
+pub mod python;
+pub mod skip;
+pub mod vectors;
