@@ -236,6 +236,15 @@ impl Router {
         route.map(|route| route.handler)
     }
 
+    /// Removes the ephemeral route under `key` if it leads to this handler;
+    /// another one, registered since, stays.
+    pub fn remove_once_if(&mut self, key: &RouteKey, handler: HandlerId) -> bool {
+        let route = self.take(key, |routes| {
+            routes.ephemeral.take_if(|route| route.handler == handler)
+        });
+        route.is_some()
+    }
+
     /// Decides what becomes of messages that no route takes.
     pub fn set_default_route(&mut self, default: DefaultRoute) {
         self.default_route = default;

@@ -188,7 +188,7 @@ impl Connection {
         request: Request,
     ) -> Result<RequestId, SendError> {
         self.advance(now);
-        self.check_can_send()?;
+        self.can_send()?;
         let limit = self.config.limits.max_pending;
         if self.requests.len() >= limit {
             return Err(SendError::TooManyPending { limit });
@@ -256,7 +256,7 @@ impl Connection {
         outer: OuterUse,
     ) -> Result<(), SendError> {
         self.advance(now);
-        self.check_can_send()?;
+        self.can_send()?;
         self.seal_and_push(message, with, outer, None)
     }
 
@@ -351,6 +351,22 @@ impl Connection {
         }
     }
 
+    /// Whether a message could be put into the queue now.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`] or [`SendError::OutgoingFull`] if not.
+    pub fn can_send(&self) -> Result<(), SendError> {
+        if self.state != State::Open {
+            return Err(SendError::Closed);
+        }
+        let limit = self.config.limits.max_outgoing;
+        if self.queued() >= limit {
+            return Err(SendError::OutgoingFull { limit });
+        }
+        Ok(())
+    }
+
     /// Takes the decoder, to read into where this connection need not be at
     /// hand. Until it is given back with
     /// [`return_decoder`](Self::return_decoder), give no other input.
@@ -431,17 +447,6 @@ impl Connection {
     }
 
     // --- the way out ---
-
-    fn check_can_send(&self) -> Result<(), SendError> {
-        if self.state != State::Open {
-            return Err(SendError::Closed);
-        }
-        let limit = self.config.limits.max_outgoing;
-        if self.queued() >= limit {
-            return Err(SendError::OutgoingFull { limit });
-        }
-        Ok(())
-    }
 
     /// Inner cipher, inner auth, outer cipher, outer auth, and into the queue.
     fn seal_and_push(

@@ -77,6 +77,13 @@ impl Message {
         self.message_type
     }
 
+    /// The same message as one of another type.
+    #[must_use]
+    pub fn with_type(mut self, message_type: MessageType) -> Self {
+        self.message_type = message_type;
+        self
+    }
+
     /// The URI: any bytes, often text, possibly none.
     pub fn uri(&self) -> &[u8] {
         self.body.get(URI_LENGTH..self.uri_end).unwrap_or_default()

@@ -1,0 +1,603 @@
+//! The TCP client: several servers, a connection to each.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use netaio_proto::{
+    CloseReason, ConnectionConfig, Counters, KeyExtractor, Layers,
+    Message, MessageType, Request, RequestError, RouteKey, SendError,
+};
+
+use crate::builder::ClientBuilder;
+use crate::endpoint::{Endpoint, lock};
+use crate::events::{ConnectionEvent, ConnectionEvents, Events};
+use crate::handler::{AuthFailure, Incoming, IntoOutcome, handler_methods};
+use crate::link::{Link, LinkLabel, Owner, ReplyFuture};
+use crate::known_server::{Attempt, KnownServer, ServerOptions};
+use crate::request::RequestBuilder;
+use crate::runtime::{ByteStream, Runtime, WrapStream, until};
+use crate::server_name::ServerName;
+use crate::task::ConnectionTask;
+use crate::timeout::{
+    IntoTimeoutOutcome, TimedOut, TimeoutEvent, TimeoutHandling, TimeoutKind,
+};
+
+/// A client of one or several TCP servers.
+///
+/// Cheap to clone; all clones are one client. When the last one is dropped, its
+/// connections are closed.
+pub struct TcpClient<R: Runtime> {
+    inner: Arc<Inner<R>>,
+}
+
+struct Inner<R: Runtime> {
+    runtime: R,
+    endpoint: Arc<Endpoint<R>>,
+    default_server: Option<ServerName>,
+    connect_timeout: Duration,
+    servers: Mutex<BTreeMap<ServerName, Arc<KnownServer<R>>>>,
+    next_link: AtomicU64,
+    timeouts: TimeoutHandling<TcpClient<R>>,
+    events: Events,
+}
+
+/// Why there is no connection to a server.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The client has no default server, and none was named.
+    #[error("no server was named, and the client has no default one")]
+    NoServer,
+    /// It took too long. The timeout handler has been told.
+    #[error("no connection to {server} within {timeout:?}")]
+    TimedOut {
+        /// The server.
+        server: ServerName,
+        /// How long was waited.
+        timeout: Duration,
+    },
+    /// The name could not be resolved, or the connection was refused.
+    #[error("no connection to {server}: {error}")]
+    Io {
+        /// The server.
+        server: ServerName,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The client was told to close the connection while it was being made.
+    #[error("connecting to {server} was given up")]
+    GivenUp {
+        /// The server.
+        server: ServerName,
+    },
+}
+
+impl<R: Runtime + Default> TcpClient<R> {
+    /// A client of this server, with no plugins. It does not connect yet.
+    pub fn new(server: impl Into<ServerName>) -> Self {
+        Self::builder().server(server).build()
+    }
+
+    /// Starts to describe a client.
+    pub fn builder() -> ClientBuilder<R> {
+        ClientBuilder::on(R::default())
+    }
+}
+
+impl<R: Runtime> TcpClient<R> {
+    /// Starts to describe a client on a runtime of your own.
+    pub fn builder_on(runtime: R) -> ClientBuilder<R> {
+        ClientBuilder::on(runtime)
+    }
+
+    pub(crate) fn from_parts(
+        runtime: R,
+        endpoint: Endpoint<R>,
+        default_server: Option<ServerName>,
+        connect_timeout: Duration,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                runtime,
+                endpoint: Arc::new(endpoint),
+                default_server,
+                connect_timeout,
+                servers: Mutex::default(),
+                next_link: AtomicU64::new(0),
+                timeouts: TimeoutHandling::default(),
+                events: Events::default(),
+            }),
+        }
+    }
+
+    // --- connections ---
+
+    /// Connects to the default server. Does nothing if that is done already;
+    /// waits if it is under way.
+    ///
+    /// Cancel safe: dropping it gives the attempt up.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`]; a connection can be tried again.
+    pub async fn connect(&self) -> Result<Link<R>, ConnectError> {
+        let server = self.default_server().ok_or(ConnectError::NoServer)?;
+        self.connect_to(server).await
+    }
+
+    /// Connects to a server. Otherwise as [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`]; a connection can be tried again.
+    pub async fn connect_to(
+        &self,
+        server: impl Into<ServerName>,
+    ) -> Result<Link<R>, ConnectError> {
+        let server = self.server(&server.into());
+        self.establish(&server).await
+    }
+
+    /// Connects to a server with options of its own, which are kept for when
+    /// the client connects to it again. Otherwise as
+    /// [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`]; a connection can be tried again.
+    pub async fn connect_with(
+        &self,
+        server: impl Into<ServerName>,
+        options: ServerOptions,
+    ) -> Result<Link<R>, ConnectError> {
+        let server = self.server(&server.into());
+        server.set_options(options);
+        self.establish(&server).await
+    }
+
+    /// Uses a stream that is connected already, under a name: a TLS stream, a
+    /// Unix socket, a pipe. `remote` is what handlers and routes are told; a
+    /// stream without an address may take any. An earlier connection of that
+    /// name is closed.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system has no randomness to give.
+    pub fn connect_stream<S>(
+        &self,
+        server: impl Into<ServerName>,
+        remote: SocketAddr,
+        stream: S,
+    ) -> io::Result<Link<R>>
+    where
+        R: WrapStream<S>,
+    {
+        let server = self.server(&server.into());
+        self.install(&server, remote, R::wrap(stream), None)
+    }
+
+    /// The open connection to a server (`None`: the default one), if any.
+    pub fn link(&self, server: Option<&ServerName>) -> Option<Link<R>> {
+        self.live_link(server)
+    }
+
+    /// Closes the connection to the default server: what is queued is written,
+    /// pending requests fail, and no attempt to connect goes on.
+    pub async fn close(&self) {
+        if let Some(server) = self.default_server() {
+            self.close_server(server).await;
+        }
+    }
+
+    /// Closes the connection to a server, as [`close`](Self::close).
+    pub async fn close_server(&self, server: impl Into<ServerName>) {
+        let name = server.into();
+        if let Some(server) = self.known_server(&name)
+            && let Some(link) = server.give_up()
+        {
+            link.close_within(CLOSE_WITHIN).await;
+        }
+    }
+
+    /// Closes the connections to all servers, as [`close`](Self::close).
+    pub async fn close_all(&self) {
+        let servers: Vec<_> =
+            lock(&self.inner.servers).keys().cloned().collect();
+        for server in servers {
+            self.close_server(server).await;
+        }
+    }
+
+    /// What happens to the client's connections, from now on.
+    pub fn events(&self) -> ConnectionEvents {
+        self.inner.events.subscribe()
+    }
+
+    /// What all connections, open and ended, have done so far.
+    pub fn counters(&self) -> Counters {
+        let mut counters = self.inner.endpoint.ended();
+        for server in lock(&self.inner.servers).values() {
+            if let Some(link) = server.last_link().filter(|l| !l.is_closed()) {
+                counters += link.counters();
+            }
+        }
+        counters
+    }
+
+    // --- messages ---
+
+    /// Asks for the content of a URI: a `REQUEST_URI`.
+    pub fn request(&self, uri: impl AsRef<[u8]>) -> RequestBuilder<R> {
+        self.ask(MessageType::REQUEST_URI, uri.as_ref())
+    }
+
+    /// Asks to create a URI with this content: a `CREATE_URI`.
+    pub fn create(
+        &self,
+        uri: impl AsRef<[u8]>,
+        content: impl AsRef<[u8]>,
+    ) -> RequestBuilder<R> {
+        self.ask(MessageType::CREATE_URI, uri.as_ref())
+            .content(content)
+    }
+
+    /// Asks to replace the content of a URI: an `UPDATE_URI`.
+    pub fn update(
+        &self,
+        uri: impl AsRef<[u8]>,
+        content: impl AsRef<[u8]>,
+    ) -> RequestBuilder<R> {
+        self.ask(MessageType::UPDATE_URI, uri.as_ref())
+            .content(content)
+    }
+
+    /// Asks to remove a URI: a `DELETE_URI`.
+    pub fn delete(&self, uri: impl AsRef<[u8]>) -> RequestBuilder<R> {
+        self.ask(MessageType::DELETE_URI, uri.as_ref())
+    }
+
+    fn ask(&self, kind: MessageType, uri: &[u8]) -> RequestBuilder<R> {
+        RequestBuilder::by(self.clone(), kind, uri)
+    }
+
+    /// Sends a message that expects no reply to the default server. Done when
+    /// the message is queued; waits while too much is. For another server, or
+    /// with inner layers, send over its [`link`](Self::link).
+    ///
+    /// Cancel safe: a message is queued as a whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`] if there is no connection; otherwise as
+    /// [`Link::send`].
+    pub async fn send(&self, message: Message) -> Result<(), SendError> {
+        match self.live_link(None) {
+            Some(link) => link.send(message).await,
+            None => Err(SendError::Closed),
+        }
+    }
+
+    /// The next message from the default server that no request and no handler
+    /// took; see [`Link::receive_once`]. May run beside any number of requests:
+    /// the connection has one reader, and it is neither of them.
+    ///
+    /// Cancel safe: a message is given out or kept.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::NotConnected`] or [`RequestError::Disconnected`].
+    pub async fn receive_once(&self) -> Result<Incoming<R>, RequestError> {
+        let name = self.default_server().ok_or(RequestError::NotConnected)?;
+        let link = self.server(&name).last_link();
+        let link = link.ok_or(RequestError::NotConnected)?;
+        let received = link.receive_once().await;
+        received.map_err(|reason| RequestError::Disconnected {
+            sent: true,
+            reason,
+        })
+    }
+
+    handler_methods!();
+
+    // --- timeouts ---
+
+    /// Is told of every request and connection that takes too long. Replaces
+    /// the handler that was there.
+    ///
+    /// A plain closure has run before the caller gets its error; a future runs
+    /// on as a task of its own. A handler that panics or fails is logged, and
+    /// the caller gets its timeout error all the same.
+    pub fn set_timeout_handler<F, O, K>(&self, handler: F)
+    where
+        F: Fn(TimeoutEvent<Self>) -> O + Send + Sync + 'static,
+        O: IntoTimeoutOutcome<K>,
+    {
+        self.inner.timeouts.set(handler);
+    }
+
+    /// Removes the timeout handler. Those that run go on.
+    pub fn clear_timeout_handler(&self) {
+        self.inner.timeouts.clear();
+    }
+
+    /// Cancels the timeout handlers that run as tasks, and returns when they
+    /// have ended. Not to be called from one of them: it would cancel itself.
+    pub async fn cancel_timeout_handler_tasks(&self) {
+        self.inner.timeouts.cancel_tasks().await;
+    }
+
+    /// Timeout handlers that run as tasks.
+    pub fn timeout_handler_tasks(&self) -> usize {
+        self.inner.timeouts.running()
+    }
+
+    // --- for the rest of the driver ---
+
+    pub(crate) fn runtime(&self) -> &R {
+        &self.inner.runtime
+    }
+
+    pub(crate) fn events_sender(&self) -> &Events {
+        &self.inner.events
+    }
+
+    fn default_server(&self) -> Option<ServerName> {
+        self.inner.default_server.clone()
+    }
+
+    pub(crate) fn live_link(&self, server: Option<&ServerName>) -> Option<Link<R>> {
+        let name = server.or(self.inner.default_server.as_ref())?;
+        self.known_server(name)?.live_link()
+    }
+
+    /// Sends a request as soon as there is a connection with room for it. Waits
+    /// only for a connection that is being made.
+    pub(crate) async fn request_when_possible(
+        &self,
+        server: Option<ServerName>,
+        mut request: Request,
+        timeout: Duration,
+    ) -> Result<ReplyFuture<R>, RequestError> {
+        let deadline = self.inner.runtime.now() + timeout;
+        let name = server.or_else(|| self.default_server());
+        let server = name.and_then(|name| self.known_server(&name));
+        let server = server.ok_or(RequestError::NotConnected)?;
+        let wait = server.connected();
+        let link = match until(&self.inner.runtime, deadline, wait).await {
+            Some(Some(link)) => link,
+            Some(None) | None => return Err(RequestError::NotConnected),
+        };
+        let left = deadline.duration_since(self.inner.runtime.now());
+        request = request.timeout(left);
+        link.request_when_possible(request, deadline).await
+    }
+
+    fn server(&self, name: &ServerName) -> Arc<KnownServer<R>> {
+        let mut servers = lock(&self.inner.servers);
+        let server = servers
+            .entry(name.clone())
+            .or_insert_with(|| Arc::new(KnownServer::new(name.clone())));
+        Arc::clone(server)
+    }
+
+    /// Sees to it that there is a connection: the one that is there, the one
+    /// that somebody else is making, or a new one.
+    async fn establish(
+        &self,
+        server: &KnownServer<R>,
+    ) -> Result<Link<R>, ConnectError> {
+        match server.link_or_attempt(|| self.next_id()).await {
+            Ok(link) => Ok(link),
+            Err(attempt) => self.attempt(server, &attempt, None).await,
+        }
+    }
+
+    /// Makes one attempt to connect.
+    pub(crate) async fn attempt(
+        &self,
+        server: &KnownServer<R>,
+        attempt: &Attempt<'_, R>,
+        timeout: Option<Duration>,
+    ) -> Result<Link<R>, ConnectError> {
+        let configured = server.options().connect_timeout;
+        let timeout = timeout
+            .or(configured)
+            .unwrap_or(self.inner.connect_timeout);
+        let deadline = self.inner.runtime.now() + timeout;
+        let dial = self.dial(server.name());
+        match until(&self.inner.runtime, deadline, dial).await {
+            Some(Ok((stream, remote))) => {
+                let link = self.install(server, remote, stream, Some(attempt.id()));
+                link.map_err(|error| match error.kind() {
+                    io::ErrorKind::Interrupted => ConnectError::GivenUp {
+                        server: server.name().clone(),
+                    },
+                    _ => ConnectError::Io {
+                        server: server.name().clone(),
+                        error,
+                    },
+                })
+            }
+            Some(Err(error)) => Err(ConnectError::Io {
+                server: server.name().clone(),
+                error,
+            }),
+            None => {
+                self.connect_timed_out(server, attempt.id());
+                Err(ConnectError::TimedOut {
+                    server: server.name().clone(),
+                    timeout,
+                })
+            }
+        }
+    }
+
+    /// Tries the addresses of a server one after the other.
+    async fn dial(&self, name: &ServerName) -> io::Result<(R::TcpStream, SocketAddr)> {
+        let runtime = &self.inner.runtime;
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for address in runtime.resolve(name.as_str()).await? {
+            match runtime.connect(address).await {
+                Ok(stream) => return Ok((stream, address)),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Puts a stream to work as the connection to a server. An `attempt` that
+    /// has been given up meanwhile is an `Interrupted` error.
+    fn install<S: ByteStream>(
+        &self,
+        server: &KnownServer<R>,
+        remote: SocketAddr,
+        stream: S,
+        attempt: Option<u64>,
+    ) -> io::Result<Link<R>> {
+        let id = attempt.unwrap_or_else(|| self.next_id());
+        let weak = Arc::downgrade(&self.inner);
+        let owner: Weak<dyn Owner<R>> = weak;
+        let link = Link::new(
+            self.inner.runtime.clone(),
+            Arc::clone(&self.inner.endpoint),
+            owner,
+            LinkLabel {
+                id,
+                remote,
+                server: Some(server.name().clone()),
+            },
+            self.config_for(&server.options()),
+        )?;
+        let old = server.install(link.clone(), attempt)?;
+        if let Some(old) = old.filter(|old| !old.is_closed()) {
+            old.abort(CloseReason::Local);
+        }
+        tracing::debug!(server = %server.name(), %remote, "connected");
+        self.inner.events.send(&ConnectionEvent::Connected {
+            server: Some(server.name().clone()),
+            remote,
+        });
+        let task = ConnectionTask::new(link.clone(), stream);
+        self.inner.runtime.spawn(task);
+        server.notify();
+        Ok(link)
+    }
+
+    fn config_for(&self, options: &ServerOptions) -> Arc<ConnectionConfig> {
+        let own = &self.inner.endpoint.config;
+        if options.layers.is_none() && options.limits.is_none() {
+            return Arc::clone(own);
+        }
+        let mut config = ConnectionConfig::clone(own);
+        if let Some(layers) = &options.layers {
+            config.layers = layers.clone();
+        }
+        if let Some(limits) = &options.limits {
+            config.limits = limits.clone();
+        }
+        Arc::new(config)
+    }
+
+    fn connect_timed_out(&self, server: &KnownServer<R>, attempt: u64) {
+        let event = TimeoutEvent {
+            node: self.clone(),
+            kind: TimeoutKind::Connect,
+            server: server.name().clone(),
+            error: RequestError::NotConnected,
+            context: None,
+            link: attempt,
+        };
+        self.inner.timeouts.tell(&self.inner.runtime, event);
+    }
+
+    /// Takes it upon the caller to connect again in place of a broken
+    /// connection, which is closed; `None` if somebody else does or has done
+    /// so, or if the client no longer wants it.
+    pub(crate) fn begin_reconnect<'a>(
+        &self,
+        server: &'a KnownServer<R>,
+        broken: u64,
+    ) -> Option<Attempt<'a, R>> {
+        let (attempt, link) = server.begin_reconnect(self.next_id(), broken)?;
+        link.abort(CloseReason::Local);
+        Some(attempt)
+    }
+
+    fn next_id(&self) -> u64 {
+        self.inner.next_link.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn known_server(&self, name: &ServerName) -> Option<Arc<KnownServer<R>>> {
+        lock(&self.inner.servers).get(name).cloned()
+    }
+}
+
+/// How long an orderly close may take.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+impl<R: Runtime> Owner<R> for Inner<R> {
+    fn timed_out(self: Arc<Self>, link: &Link<R>, timed_out: TimedOut) {
+        let Some(server) = link.server().cloned() else {
+            return;
+        };
+        let error = timed_out.error();
+        let event = TimeoutEvent {
+            node: TcpClient {
+                inner: Arc::clone(&self),
+            },
+            kind: TimeoutKind::Request,
+            server,
+            error,
+            context: Some(timed_out.context),
+            link: link.id(),
+        };
+        self.timeouts.tell(&self.runtime, event);
+    }
+
+    fn ended(self: Arc<Self>, link: &Link<R>, reason: &CloseReason) {
+        let server = link.server().cloned();
+        let known = server
+            .as_ref()
+            .and_then(|name| lock(&self.servers).get(name).cloned());
+        if let Some(known) = known {
+            known.lost(link);
+        }
+        self.events.send(&ConnectionEvent::Disconnected {
+            server,
+            remote: link.remote(),
+            reason: reason.clone(),
+        });
+    }
+}
+
+impl<R: Runtime> Drop for Inner<R> {
+    fn drop(&mut self) {
+        for server in lock(&self.servers).values() {
+            if let Some(link) = server.give_up() {
+                link.finish_within(CLOSE_WITHIN);
+            }
+        }
+    }
+}
+
+impl<R: Runtime> Clone for TcpClient<R> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
+impl<R: Runtime> fmt::Debug for TcpClient<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpClient")
+            .field("default_server", &self.inner.default_server)
+            .field("servers", &lock(&self.inner.servers).keys())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,233 @@
+//! What all connections of a client or server share: configuration, routes,
+//! handlers, counters.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use netaio_proto::{
+    ConnectionConfig, Counters, DefaultRoute, HandlerId, KeyExtractor, Layers,
+    RouteKey, Router,
+};
+
+use crate::handler::{AuthErrorHandler, Handler};
+use crate::runtime::Runtime;
+
+/// What all connections of a client or server share.
+pub(crate) struct Endpoint<R: Runtime> {
+    pub(crate) config: Arc<ConnectionConfig>,
+    routes: Mutex<Routes<R>>,
+    /// Counts changes of the routes, so that a connection sees at a glance
+    /// whether its snapshot is stale.
+    version: AtomicU64,
+    auth_error: Mutex<Option<Arc<AuthErrorHandler>>>,
+    /// Of connections that have ended.
+    ended: Mutex<Counters>,
+}
+
+struct Routes<R: Runtime> {
+    router: Router,
+    handlers: BTreeMap<HandlerId, Registered<R>>,
+    next_id: u64,
+    /// Made when a connection asks for it, dropped when the routes change.
+    snapshot: Option<Snapshot<R>>,
+}
+
+/// The routes and handlers at one time.
+pub(crate) struct Snapshot<R: Runtime> {
+    pub(crate) version: u64,
+    pub(crate) router: Arc<Router>,
+    handlers: Arc<BTreeMap<HandlerId, Registered<R>>>,
+}
+
+struct Registered<R: Runtime> {
+    handler: Arc<Handler<R>>,
+    /// For a handler of one message: the key that it is registered under.
+    once: Option<RouteKey>,
+}
+
+impl<R: Runtime> Endpoint<R> {
+    pub(crate) fn new(config: ConnectionConfig, default: DefaultRoute) -> Self {
+        let mut router = Router::new();
+        router.set_default_route(default);
+        Self {
+            config: Arc::new(config),
+            routes: Mutex::new(Routes {
+                router,
+                handlers: BTreeMap::new(),
+                next_id: 0,
+                snapshot: None,
+            }),
+            version: AtomicU64::new(0),
+            auth_error: Mutex::default(),
+            ended: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn on(&self, key: RouteKey, layers: Layers, handler: Arc<Handler<R>>) {
+        self.change(|routes| {
+            let id = routes.register(handler, None);
+            let old = routes.router.insert(key, id, layers);
+            routes.forget(old);
+        });
+    }
+
+    pub(crate) fn once(
+        &self,
+        key: RouteKey,
+        layers: Layers,
+        handler: Arc<Handler<R>>,
+    ) {
+        self.change(|routes| {
+            let id = routes.register(handler, Some(key.clone()));
+            let old = routes.router.insert_once(key, id, layers);
+            routes.forget(old);
+        });
+    }
+
+    pub(crate) fn remove(&self, key: &RouteKey) -> bool {
+        self.change(|routes| {
+            let old = routes.router.remove(key);
+            routes.forget(old)
+        })
+    }
+
+    pub(crate) fn remove_once(&self, key: &RouteKey) -> bool {
+        self.change(|routes| {
+            let old = routes.router.remove_once(key);
+            routes.forget(old)
+        })
+    }
+
+    pub(crate) fn set_default_handler(&self, handler: Arc<Handler<R>>) {
+        self.change(|routes| {
+            let id = routes.register(handler, None);
+            if let DefaultRoute::Handler(old) = routes.router.default_route() {
+                routes.forget(Some(old));
+            }
+            routes.router.set_default_route(DefaultRoute::Handler(id));
+        });
+    }
+
+    pub(crate) fn set_extractor(&self, extractor: Option<Arc<dyn KeyExtractor>>) {
+        self.change(|routes| routes.router.set_extractor(extractor));
+    }
+
+    /// Drops every handler, and with them what they have captured.
+    pub(crate) fn clear(&self) {
+        self.change(|routes| {
+            routes.router = Router::new();
+            routes.handlers = BTreeMap::new();
+        });
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot<R> {
+        let mut routes = lock(&self.routes);
+        let version = self.version();
+        let routes = &mut *routes;
+        let made = routes.snapshot.get_or_insert_with(|| Snapshot {
+            version,
+            router: Arc::new(routes.router.clone()),
+            handlers: Arc::new(routes.handlers.clone()),
+        });
+        made.clone()
+    }
+
+    /// A handler of one message has been given it.
+    pub(crate) fn served(&self, key: &RouteKey, id: HandlerId) {
+        self.change(|routes| {
+            routes.router.remove_once_if(key, id);
+            routes.forget(Some(id));
+        });
+    }
+
+    pub(crate) fn set_auth_error_handler(&self, handler: Arc<AuthErrorHandler>) {
+        *lock(&self.auth_error) = Some(handler);
+    }
+
+    pub(crate) fn auth_error_handler(&self) -> Option<Arc<AuthErrorHandler>> {
+        lock(&self.auth_error).clone()
+    }
+
+    pub(crate) fn add_ended(&self, counters: Counters) {
+        *lock(&self.ended) += counters;
+    }
+
+    pub(crate) fn ended(&self) -> Counters {
+        *lock(&self.ended)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Routes<R>) -> T) -> T {
+        let mut routes = lock(&self.routes);
+        routes.snapshot = None;
+        let outcome = change(&mut routes);
+        self.version.fetch_add(1, Ordering::Release);
+        outcome
+    }
+}
+
+impl<R: Runtime> Routes<R> {
+    fn register(
+        &mut self,
+        handler: Arc<Handler<R>>,
+        once: Option<RouteKey>,
+    ) -> HandlerId {
+        let id = HandlerId(self.next_id);
+        self.next_id += 1;
+        self.handlers.insert(id, Registered { handler, once });
+        id
+    }
+
+    fn forget(&mut self, id: Option<HandlerId>) -> bool {
+        id.is_some_and(|id| self.handlers.remove(&id).is_some())
+    }
+}
+
+impl<R: Runtime> Snapshot<R> {
+    /// A handler, and its key if it serves one message only.
+    pub(crate) fn handler(
+        &self,
+        id: HandlerId,
+    ) -> Option<(&Arc<Handler<R>>, Option<&RouteKey>)> {
+        let registered = self.handlers.get(&id)?;
+        Some((&registered.handler, registered.once.as_ref()))
+    }
+}
+
+impl<R: Runtime> Clone for Snapshot<R> {
+    fn clone(&self) -> Self {
+        Self {
+            version: self.version,
+            router: Arc::clone(&self.router),
+            handlers: Arc::clone(&self.handlers),
+        }
+    }
+}
+
+impl<R: Runtime> Clone for Registered<R> {
+    fn clone(&self) -> Self {
+        Self {
+            handler: Arc::clone(&self.handler),
+            once: self.once.clone(),
+        }
+    }
+}
+
+impl<R: Runtime> fmt::Debug for Endpoint<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("config", &self.config)
+            .field("handlers", &lock(&self.routes).handlers.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Locks a mutex whose contents are sound even if a holder has panicked.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,219 @@
+//! What a client knows of one server: its options, its connection, and who is
+//! making one.
+
+use std::io;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use event_listener::Event;
+use netaio_proto::{Layers, Limits};
+
+use crate::endpoint::lock;
+use crate::link::Link;
+use crate::runtime::Runtime;
+use crate::server_name::ServerName;
+
+/// What differs for one server of a client.
+#[derive(Clone, Debug, Default)]
+pub struct ServerOptions {
+    /// The plugins to use with this server, in place of the client's.
+    pub layers: Option<Layers>,
+    /// The bounds of its connection, in place of the client's.
+    pub limits: Option<Limits>,
+    /// How long connecting may take, in place of the client's.
+    pub connect_timeout: Option<Duration>,
+}
+
+/// A server that the client has been told of.
+pub(crate) struct KnownServer<R: Runtime> {
+    name: ServerName,
+    state: Mutex<State<R>>,
+    changed: Event,
+}
+
+struct State<R: Runtime> {
+    options: ServerOptions,
+    stage: Stage,
+    /// The connection that is there, or that was there last.
+    link: Option<Link<R>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// There is no connection, and nobody is making one.
+    Apart,
+    /// Somebody is making one; the number tells this attempt from others.
+    Connecting(u64),
+    /// There is one.
+    Connected,
+}
+
+impl<R: Runtime> KnownServer<R> {
+    pub(crate) fn new(name: ServerName) -> Self {
+        Self {
+            name,
+            state: Mutex::new(State {
+                options: ServerOptions::default(),
+                stage: Stage::Apart,
+                link: None,
+            }),
+            changed: Event::new(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &ServerName {
+        &self.name
+    }
+
+    pub(crate) fn options(&self) -> ServerOptions {
+        lock(&self.state).options.clone()
+    }
+
+    pub(crate) fn set_options(&self, options: ServerOptions) {
+        lock(&self.state).options = options;
+    }
+
+    /// The connection, if there is one.
+    pub(crate) fn live_link(&self) -> Option<Link<R>> {
+        let state = lock(&self.state);
+        let link = state.link.as_ref();
+        link.filter(|_| state.stage == Stage::Connected).cloned()
+    }
+
+    /// The connection that is there, or that was there last.
+    pub(crate) fn last_link(&self) -> Option<Link<R>> {
+        lock(&self.state).link.clone()
+    }
+
+    /// Waits while a connection is being made; gives it, or `None` if there is
+    /// none and nobody makes one.
+    pub(crate) async fn connected(&self) -> Option<Link<R>> {
+        loop {
+            let listener = self.changed.listen();
+            {
+                let state = lock(&self.state);
+                match state.stage {
+                    Stage::Connected => return state.link.clone(),
+                    Stage::Apart => return None,
+                    Stage::Connecting(_) => {}
+                }
+            }
+            listener.await;
+        }
+    }
+
+    /// The connection, once there is one; or, if nobody else is making one, the
+    /// task of making it.
+    pub(crate) async fn link_or_attempt(
+        &self,
+        next_id: impl FnOnce() -> u64,
+    ) -> Result<Link<R>, Attempt<'_, R>> {
+        loop {
+            let listener = self.changed.listen();
+            {
+                let mut state = lock(&self.state);
+                match (state.stage, &state.link) {
+                    (Stage::Connected, Some(link)) => return Ok(link.clone()),
+                    (Stage::Connecting(_), _) => {}
+                    _ => return Err(self.begin(&mut state, next_id())),
+                }
+            }
+            listener.await;
+        }
+    }
+
+    /// Takes it upon the caller to connect again in place of a broken
+    /// connection, which is given as well.
+    pub(crate) fn begin_reconnect(
+        &self,
+        id: u64,
+        broken: u64,
+    ) -> Option<(Attempt<'_, R>, Link<R>)> {
+        let mut state = lock(&self.state);
+        if let Stage::Connecting(_) = state.stage {
+            return None;
+        }
+        let link = state.link.clone().filter(|link| link.id() == broken)?;
+        Some((self.begin(&mut state, id), link))
+    }
+
+    fn begin(&self, state: &mut State<R>, id: u64) -> Attempt<'_, R> {
+        state.stage = Stage::Connecting(id);
+        Attempt { server: self, id }
+    }
+
+    /// Notes a new connection; gives the one before it. One that comes of an
+    /// `attempt` which is no longer wanted is an `Interrupted` error.
+    pub(crate) fn install(
+        &self,
+        link: Link<R>,
+        attempt: Option<u64>,
+    ) -> io::Result<Option<Link<R>>> {
+        let mut state = lock(&self.state);
+        let wanted = attempt.map_or(state.stage, Stage::Connecting);
+        if state.stage != wanted {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        state.stage = Stage::Connected;
+        Ok(state.link.replace(link))
+    }
+
+    /// Notes that a connection is over.
+    pub(crate) fn lost(&self, link: &Link<R>) {
+        {
+            let mut state = lock(&self.state);
+            let own = state.link.as_ref().is_some_and(|own| own.is_same(link));
+            if own && state.stage == Stage::Connected {
+                state.stage = Stage::Apart;
+            }
+        }
+        self.notify();
+    }
+
+    /// Wants no connection any more; gives the one that is there.
+    pub(crate) fn give_up(&self) -> Option<Link<R>> {
+        let link = {
+            let mut state = lock(&self.state);
+            state.stage = Stage::Apart;
+            state.link.take()
+        };
+        self.notify();
+        link
+    }
+
+    /// Tells whoever waits for a connection to look again.
+    pub(crate) fn notify(&self) {
+        self.changed.notify(usize::MAX);
+    }
+}
+
+/// An attempt to connect, which only one makes at a time. Dropped, it makes
+/// room for another.
+pub(crate) struct Attempt<'a, R: Runtime> {
+    server: &'a KnownServer<R>,
+    id: u64,
+}
+
+impl<R: Runtime> Attempt<'_, R> {
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether the client still wants the connection.
+    pub(crate) fn is_wanted(&self) -> bool {
+        lock(&self.server.state).stage == Stage::Connecting(self.id)
+    }
+}
+
+impl<R: Runtime> Drop for Attempt<'_, R> {
+    fn drop(&mut self) {
+        {
+            let mut state = lock(&self.server.state);
+            if state.stage != Stage::Connecting(self.id) {
+                return;
+            }
+            state.stage = Stage::Apart;
+        }
+        self.server.notify();
+    }
+}

@@ -1,0 +1,508 @@
+//! One live connection, from either side, as user code holds it.
+//!
+//! A link and its connection's task share the protocol state behind one short
+//! lock; the task alone owns the socket. Whoever makes the connection have
+//! something to do wakes the task.
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use event_listener::Event;
+use netaio_proto::{
+    CloseReason, Connection, ConnectionConfig, Counters, Instant, Layers, Message, MessageType, OuterUse,
+    Request, RequestError, RequestId, SendError,
+};
+use slab::Slab;
+
+use crate::endpoint::{Endpoint, lock};
+use crate::handler::Incoming;
+use crate::inbox::Inbox;
+use crate::request::RequestBuilder;
+use crate::runtime::{Runtime, until};
+use crate::server_name::ServerName;
+use crate::timeout::TimedOut;
+
+/// One live connection.
+///
+/// A client has one per server, a server one per client, and both can send
+/// messages and requests over theirs. Cheap to clone; holding one does not keep
+/// the connection open.
+pub struct Link<R: Runtime> {
+    shared: Arc<Shared<R>>,
+}
+
+pub(crate) struct Shared<R: Runtime> {
+    pub(crate) runtime: R,
+    pub(crate) endpoint: Arc<Endpoint<R>>,
+    pub(crate) owner: Weak<dyn Owner<R>>,
+    label: LinkLabel,
+    state: Mutex<LinkState>,
+    /// Tells that messages came in, room came free or the end came.
+    changed: Event,
+}
+
+/// What tells a link from others.
+#[derive(Debug)]
+pub(crate) struct LinkLabel {
+    pub(crate) id: u64,
+    pub(crate) remote: SocketAddr,
+    /// The server's name, at a client.
+    pub(crate) server: Option<ServerName>,
+}
+
+/// What a link belongs to: a client or a server.
+pub(crate) trait Owner<R: Runtime>: Send + Sync {
+    /// A request was not answered in time. Called before the caller is told.
+    fn timed_out(self: Arc<Self>, link: &Link<R>, timed_out: TimedOut);
+
+    /// The connection is over.
+    fn ended(self: Arc<Self>, link: &Link<R>, reason: &CloseReason);
+}
+
+pub(crate) struct LinkState {
+    pub(crate) connection: Connection,
+    pub(crate) inbox: Inbox,
+    waiters: Slab<Waiter>,
+    /// Which waiter waits for the request in a slot.
+    waiting: Vec<usize>,
+    /// Of the task, if it sleeps.
+    task: Option<Waker>,
+    closed: Option<CloseReason>,
+}
+
+#[derive(Default)]
+struct Waiter {
+    outcome: Option<Result<Message, RequestError>>,
+    waker: Option<Waker>,
+}
+
+impl<R: Runtime> Link<R> {
+    pub(crate) fn new(
+        runtime: R,
+        endpoint: Arc<Endpoint<R>>,
+        owner: Weak<dyn Owner<R>>,
+        label: LinkLabel,
+        config: Arc<ConnectionConfig>,
+    ) -> std::io::Result<Self> {
+        let router = Arc::clone(&endpoint.snapshot().router);
+        let now = runtime.now();
+        let connection = Connection::new(
+            config,
+            router,
+            label.remote,
+            fresh_seed()?,
+            now,
+        );
+        let shared = Shared {
+            runtime,
+            endpoint,
+            owner,
+            label,
+            state: Mutex::new(LinkState {
+                connection,
+                inbox: Inbox::default(),
+                waiters: Slab::new(),
+                waiting: Vec::new(),
+                task: None,
+                closed: None,
+            }),
+            changed: Event::new(),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// The other end.
+    pub fn remote(&self) -> SocketAddr {
+        self.shared.label.remote
+    }
+
+    /// A number that no other connection of this client or server has.
+    pub fn id(&self) -> u64 {
+        self.shared.label.id
+    }
+
+    /// The server's name, if this is a client's connection.
+    pub fn server(&self) -> Option<&ServerName> {
+        self.shared.label.server.as_ref()
+    }
+
+    /// Whether the connection is over.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed.is_some()
+    }
+
+    /// Why the connection is over, if it is.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.lock().closed.clone()
+    }
+
+    /// What the connection has done so far.
+    pub fn counters(&self) -> Counters {
+        self.lock().connection.counters()
+    }
+
+    /// Requests of this side that wait for a reply.
+    pub fn pending(&self) -> usize {
+        self.lock().connection.pending()
+    }
+
+    /// Requests of the other side that are not yet answered.
+    pub fn in_flight(&self) -> usize {
+        self.lock().connection.in_flight()
+    }
+
+    /// Messages that were dropped because nobody took them with
+    /// [`receive_once`](Self::receive_once) in time.
+    pub fn dropped(&self) -> u64 {
+        self.lock().inbox.dropped()
+    }
+
+    /// Asks for the content of a URI: a `REQUEST_URI`.
+    pub fn request(&self, uri: impl AsRef<[u8]>) -> RequestBuilder<R> {
+        RequestBuilder::over(self.clone(), MessageType::REQUEST_URI, uri.as_ref())
+    }
+
+    /// Sends a message that expects no reply. Waits while
+    /// `Limits::max_outgoing` bytes wait to be written; done when the message
+    /// is queued.
+    ///
+    /// Cancel safe: a message is queued as a whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] if the message cannot be sealed or the connection is over.
+    pub async fn send(&self, message: Message) -> Result<(), SendError> {
+        self.send_with(message, &Layers::new(), OuterUse::default())
+            .await
+    }
+
+    /// Sends a message with inner layers, and with some of the endpoint's own
+    /// plugins. Otherwise as [`send`](Self::send).
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] if the message cannot be sealed or the connection is over.
+    pub async fn send_with(
+        &self,
+        message: Message,
+        inner: &Layers,
+        outer: OuterUse,
+    ) -> Result<(), SendError> {
+        loop {
+            let listener = self.shared.changed.listen();
+            let outcome = self.act(|state, now| {
+                let copy = message.clone();
+                state.connection.send_with(now, copy, inner, outer)
+            });
+            match outcome {
+                Err(SendError::OutgoingFull { .. }) => listener.await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// The next message that no request and no handler took. At most
+    /// 1,024 of them and 1 MiB are kept; then the oldest is dropped and
+    /// [counted](Self::dropped).
+    ///
+    /// Cancel safe: a message is given out or kept.
+    ///
+    /// # Errors
+    ///
+    /// The reason, once the connection is over and all messages are taken.
+    pub async fn receive_once(&self) -> Result<Incoming<R>, CloseReason> {
+        loop {
+            let listener = self.shared.changed.listen();
+            {
+                let mut state = self.lock();
+                if let Some(message) = state.inbox.pop() {
+                    drop(state);
+                    return Ok(Incoming::new(message, self.clone()));
+                }
+                if let Some(reason) = &state.closed {
+                    return Err(reason.clone());
+                }
+            }
+            listener.await;
+        }
+    }
+
+    /// Ends the connection: answers what was accepted, writes what is queued,
+    /// fails pending requests, and waits for the end; at most for `within`.
+    pub async fn close_within(&self, within: Duration) {
+        self.finish_within(within);
+        self.closed().await;
+    }
+
+    /// Waits until the connection is over; tells why.
+    pub async fn closed(&self) -> CloseReason {
+        loop {
+            let listener = self.shared.changed.listen();
+            if let Some(reason) = self.close_reason() {
+                return reason;
+            }
+            listener.await;
+        }
+    }
+
+    // --- for the rest of the driver ---
+
+    pub(crate) fn shared(&self) -> &Shared<R> {
+        &self.shared
+    }
+
+    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, LinkState> {
+        lock(&self.shared.state)
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Closes at once, without waiting for anything.
+    pub(crate) fn abort(&self, reason: CloseReason) {
+        self.act(|state, now| state.connection.close(now, reason));
+    }
+
+    /// Ends the connection in order; does not wait for it.
+    pub(crate) fn finish_within(&self, within: Duration) {
+        self.act(|state, now| state.connection.finish(now, within));
+    }
+
+    /// Answers what was accepted, then closes; does not wait for it.
+    pub(crate) fn begin_shutdown(&self, within: Duration) {
+        self.act(|state, now| state.connection.shutdown(now, within));
+    }
+
+    /// Tells whoever waits on `changed`.
+    pub(crate) fn notify(&self) {
+        self.shared.changed.notify(usize::MAX);
+    }
+
+    /// Does something to the connection, and wakes its task.
+    fn act<T>(
+        &self,
+        action: impl FnOnce(&mut LinkState, Instant) -> T,
+    ) -> T {
+        let now = self.shared.runtime.now();
+        let mut state = self.lock();
+        state.connection.set_unix_time(unix_time());
+        let outcome = action(&mut state, now);
+        let task = state.task.take();
+        drop(state);
+        if let Some(task) = task {
+            task.wake();
+        }
+        outcome
+    }
+
+    /// Sends a request, if there is room for it now.
+    pub(crate) fn try_request(&self, request: Request) -> Submitted<R> {
+        let submitted = self.act(|state, now| {
+            if let Some(reason) = &state.closed {
+                let reason = reason.clone();
+                let sent = false;
+                return Err(Submitted::Failed(RequestError::Disconnected {
+                    sent,
+                    reason,
+                }));
+            }
+            if let Err(error) = state.connection.can_send() {
+                return Err(Submitted::NotNow(request, error));
+            }
+            let request = state
+                .connection
+                .request(now, request)
+                .map_err(|error| Submitted::Failed(error.into()))?;
+            let waiter = state.waiters.insert(Waiter::default());
+            let slot = request.slot();
+            if state.waiting.len() <= slot {
+                state.waiting.resize(slot + 1, usize::MAX);
+            }
+            state.waiting[slot] = waiter;
+            Ok((request, waiter))
+        });
+        match submitted {
+            Err(submitted) => submitted,
+            Ok((request, waiter)) => Submitted::Sent(ReplyFuture {
+                link: self.clone(),
+                request,
+                waiter: Some(waiter),
+            }),
+        }
+    }
+
+    /// Sends a request once there is room for it; gives up at `deadline`.
+    pub(crate) async fn request_when_possible(
+        &self,
+        mut request: Request,
+        deadline: Instant,
+    ) -> Result<ReplyFuture<R>, RequestError> {
+        loop {
+            let listener = self.shared.changed.listen();
+            match self.try_request(request) {
+                Submitted::Sent(reply) => return Ok(reply),
+                Submitted::Failed(error) => return Err(error),
+                Submitted::NotNow(again, error) => {
+                    let closed = matches!(error, SendError::Closed);
+                    if closed {
+                        return Err(self.closing().await);
+                    }
+                    request = again;
+                    let room = until(&self.shared.runtime, deadline, listener);
+                    if room.await.is_none() {
+                        return Err(error.into());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for the end of a connection that takes no more requests.
+    async fn closing(&self) -> RequestError {
+        let reason = self.closed().await;
+        RequestError::Disconnected {
+            sent: false,
+            reason,
+        }
+    }
+}
+
+/// What became of a request that was to be sent at once.
+pub(crate) enum Submitted<R: Runtime> {
+    /// It is on its way.
+    Sent(ReplyFuture<R>),
+    /// There is no room for it now, or the connection is ending.
+    NotNow(Request, SendError),
+    /// It cannot be sent.
+    Failed(RequestError),
+}
+
+impl LinkState {
+    /// Says that the task sleeps and is to be woken with `waker`.
+    pub(crate) fn park(&mut self, waker: &Waker) {
+        match &mut self.task {
+            Some(task) if task.will_wake(waker) => {}
+            task => *task = Some(waker.clone()),
+        }
+    }
+
+    /// Ends a request; gives whom to wake, once the lock is released.
+    #[must_use]
+    pub(crate) fn complete(
+        &mut self,
+        request: RequestId,
+        outcome: Result<Message, RequestError>,
+    ) -> Option<Waker> {
+        let waiter = *self.waiting.get(request.slot())?;
+        let waiter = self.waiters.get_mut(waiter)?;
+        waiter.outcome = Some(outcome);
+        waiter.waker.take()
+    }
+
+    pub(crate) fn set_closed(&mut self, reason: CloseReason) {
+        self.closed = Some(reason);
+        self.task = None;
+    }
+
+    /// Gives back memory that an idle connection does not need.
+    pub(crate) fn release(&mut self) {
+        self.connection.release_buffers();
+        if self.waiters.is_empty() && self.waiters.capacity() > 1024 {
+            self.waiters = Slab::new();
+            self.waiting = Vec::new();
+        }
+    }
+}
+
+/// Waits for the reply to a request that has been sent. Dropping it gives the
+/// request up and leaves nothing behind.
+pub(crate) struct ReplyFuture<R: Runtime> {
+    link: Link<R>,
+    request: RequestId,
+    /// `None` once the outcome has been taken.
+    waiter: Option<usize>,
+}
+
+impl<R: Runtime> Future for ReplyFuture<R> {
+    type Output = Result<Message, RequestError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(waiter) = self.waiter else {
+            return Poll::Pending;
+        };
+        let mut state = self.link.lock();
+        let Some(waiting) = state.waiters.get_mut(waiter) else {
+            return Poll::Pending;
+        };
+        let Some(outcome) = waiting.outcome.take() else {
+            match &mut waiting.waker {
+                Some(waker) => waker.clone_from(context.waker()),
+                waker => *waker = Some(context.waker().clone()),
+            }
+            return Poll::Pending;
+        };
+        state.waiters.remove(waiter);
+        drop(state);
+        self.waiter = None;
+        Poll::Ready(outcome)
+    }
+}
+
+impl<R: Runtime> Drop for ReplyFuture<R> {
+    fn drop(&mut self) {
+        let Some(waiter) = self.waiter else {
+            return;
+        };
+        let mut state = self.link.lock();
+        let ended = state
+            .waiters
+            .try_remove(waiter)
+            .is_none_or(|waiter| waiter.outcome.is_some());
+        if !ended {
+            if let Some(place) = state.waiting.get_mut(self.request.slot()) {
+                *place = usize::MAX;
+            }
+            state.connection.cancel(self.request);
+        }
+    }
+}
+
+impl<R: Runtime> Clone for Link<R> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<R: Runtime> fmt::Debug for Link<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("id", &self.shared.label.id)
+            .field("remote", &self.shared.label.remote)
+            .field("closed", &self.close_reason())
+            .finish()
+    }
+}
+
+/// Seconds since 1970 by the wall clock; 0 before that.
+pub(crate) fn unix_time() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
+}
+
+/// Secret bytes that nobody has had before.
+pub(crate) fn fresh_seed() -> std::io::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(std::io::Error::other)?;
+    Ok(seed)
+}

@@ -1,0 +1,186 @@
+//! A ready-made timeout handler: connect again.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use netaio_proto::{Backoff, Random};
+
+use crate::client::TcpClient;
+use crate::events::ConnectionEvent;
+use crate::handler::Outcome;
+use crate::link::fresh_seed;
+use crate::runtime::{Runtime, sleep_until};
+use crate::timeout::{IntoTimeoutOutcome, TimeoutEvent, TimeoutKind};
+
+type OnReconnect<R> =
+    dyn Fn(TcpClient<R>) -> Outcome<Result<(), String>> + Send + Sync;
+
+/// Connects again when a request was not answered in time: closes the old
+/// connection, makes a new one, and says so. Python netaio's handler of the
+/// same name.
+///
+/// Acts on request timeouts only. Requests that time out together cause one
+/// reconnect; requests made meanwhile wait for it, within their own timeout.
+/// The first attempt is made at once; the delays between attempts grow from
+/// `delay` up to `max_delay`, with full jitter.
+pub struct AutoReconnectTimeoutHandler<R: Runtime> {
+    connect_timeout: Duration,
+    max_retries: Option<u32>,
+    delay: Duration,
+    max_delay: Duration,
+    on_reconnect: Option<Arc<OnReconnect<R>>>,
+}
+
+impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
+    /// A handler that tries for ever, 5 seconds each time, with delays that
+    /// start at up to 100 ms and grow to up to 30 s.
+    pub fn new() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            max_retries: None,
+            delay: Duration::from_millis(100),
+            max_delay: Duration::from_secs(30),
+            on_reconnect: None,
+        }
+    }
+
+    /// How long one attempt may take.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How many attempts to make after the first one; `None`: until one
+    /// succeeds.
+    #[must_use]
+    pub fn max_retries(mut self, retries: Option<u32>) -> Self {
+        self.max_retries = retries;
+        self
+    }
+
+    /// The bound of the first delay.
+    #[must_use]
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// The bound of every later delay.
+    #[must_use]
+    pub fn max_delay(mut self, delay: Duration) -> Self {
+        self.max_delay = delay;
+        self
+    }
+
+    /// What to do once connected again; a plain closure or an async one.
+    #[must_use]
+    pub fn on_reconnect<F, O, K>(mut self, action: F) -> Self
+    where
+        F: Fn(TcpClient<R>) -> O + Send + Sync + 'static,
+        O: IntoTimeoutOutcome<K>,
+    {
+        let action = move |client| action(client).into_outcome();
+        self.on_reconnect = Some(Arc::new(action));
+        self
+    }
+
+    /// The handler itself, for
+    /// [`set_timeout_handler`](TcpClient::set_timeout_handler).
+    pub fn into_handler(
+        self,
+    ) -> impl Fn(TimeoutEvent<TcpClient<R>>) -> Reconnecting + Send + Sync + 'static
+    {
+        let this = Arc::new(self);
+        move |event| {
+            let this = Arc::clone(&this);
+            Reconnecting(Box::pin(async move { this.reconnect(event).await }))
+        }
+    }
+
+    async fn reconnect(&self, event: TimeoutEvent<TcpClient<R>>) -> Result<(), String> {
+        let client = event.node;
+        if event.kind != TimeoutKind::Request {
+            return Ok(());
+        }
+        let Some(server) = client.known_server(&event.server) else {
+            return Ok(());
+        };
+        let Some(attempt) = client.begin_reconnect(&server, event.link) else {
+            return Ok(());
+        };
+        let mut random =
+            Random::from_seed(fresh_seed().map_err(|error| error.to_string())?);
+        let mut backoff = Backoff::new(self.delay)
+            .cap(self.max_delay)
+            .max_retries(self.max_retries);
+        let mut after = Duration::ZERO;
+        loop {
+            client.events_sender().send(&ConnectionEvent::Reconnecting {
+                server: event.server.clone(),
+                attempt: backoff.attempts() + 1,
+                after,
+            });
+            let timeout = Some(self.connect_timeout);
+            let error = match client.attempt(&server, &attempt, timeout).await {
+                Ok(_) => break,
+                Err(error) => error,
+            };
+            tracing::debug!(server = %event.server, %error, "reconnect failed");
+            if !attempt.is_wanted() {
+                return Ok(());
+            }
+            after = backoff
+                .next_delay(&mut random)
+                .ok_or_else(|| format!("gave up reconnecting: {error}"))?;
+            let runtime = client.runtime();
+            sleep_until(runtime, runtime.now() + after).await;
+        }
+        match &self.on_reconnect {
+            None => Ok(()),
+            Some(action) => match action(client) {
+                Outcome::Ready(result) => result,
+                Outcome::Pending(future) => future.await,
+            },
+        }
+    }
+}
+
+impl<R: Runtime> Default for AutoReconnectTimeoutHandler<R> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<R: Runtime> fmt::Debug for AutoReconnectTimeoutHandler<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AutoReconnectTimeoutHandler")
+            .field("connect_timeout", &self.connect_timeout)
+            .field("max_retries", &self.max_retries)
+            .field("delay", &self.delay)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A reconnect that is under way.
+pub struct Reconnecting(Pin<Box<dyn Future<Output = Result<(), String>> + Send>>);
+
+impl Future for Reconnecting {
+    type Output = Result<(), String>;
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        self.0.as_mut().poll(context)
+    }
+}
+
+impl fmt::Debug for Reconnecting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reconnecting(..)")
+    }
+}

@@ -1,0 +1,267 @@
+//! Requests as user code makes them: a builder that can be awaited.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use netaio_proto::{
+    DEFAULT_TIMEOUT, Layers, Message, MessageType, OuterUse, Request, RequestError,
+    TooLong,
+};
+use smallvec::SmallVec;
+
+use crate::client::TcpClient;
+use crate::link::{Link, ReplyFuture, Submitted};
+use crate::runtime::Runtime;
+use crate::server_name::ServerName;
+
+/// A request that has not been sent: say what you need, then await it.
+///
+/// The reply may be of an error type; [`error_for_status`](Self::error_for_status)
+/// turns such a one into an error.
+///
+/// Cancel safe in this sense: dropping the future gives the request up and
+/// leaves nothing behind. Whether the peer has acted on it cannot be known.
+#[must_use = "a request does nothing unless it is awaited"]
+pub struct RequestBuilder<R: Runtime> {
+    target: Target<R>,
+    message_type: MessageType,
+    uri: SmallVec<[u8; 32]>,
+    message: Option<Result<Message, TooLong>>,
+    timeout: Duration,
+    layers: Layers,
+    outer: OuterUse,
+    accepts: SmallVec<[MessageType; 2]>,
+    check_status: bool,
+}
+
+enum Target<R: Runtime> {
+    Link(Link<R>),
+    Client(TcpClient<R>, Option<ServerName>),
+}
+
+impl<R: Runtime> RequestBuilder<R> {
+    pub(crate) fn over(link: Link<R>, kind: MessageType, uri: &[u8]) -> Self {
+        Self::new(Target::Link(link), kind, uri)
+    }
+
+    pub(crate) fn by(client: TcpClient<R>, kind: MessageType, uri: &[u8]) -> Self {
+        Self::new(Target::Client(client, None), kind, uri)
+    }
+
+    fn new(target: Target<R>, message_type: MessageType, uri: &[u8]) -> Self {
+        Self {
+            target,
+            message_type,
+            uri: uri.into(),
+            message: None,
+            timeout: DEFAULT_TIMEOUT,
+            layers: Layers::new(),
+            outer: OuterUse::default(),
+            accepts: SmallVec::new(),
+            check_status: false,
+        }
+    }
+
+    /// The content to send; empty by default.
+    pub fn content(mut self, content: impl AsRef<[u8]>) -> Self {
+        let message = Message::new(self.message_type, &self.uri, content);
+        self.message = Some(message);
+        self
+    }
+
+    /// How long to wait for the reply, connecting included where that is under
+    /// way. Default: 10 seconds.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The server to ask, if it is not the client's default one. No effect on
+    /// a request over a [`Link`].
+    pub fn server(mut self, server: impl Into<ServerName>) -> Self {
+        if let Target::Client(_, chosen) = &mut self.target {
+            *chosen = Some(server.into());
+        }
+        self
+    }
+
+    /// The inner layers of the request and of its reply.
+    pub fn layers(mut self, inner: Layers) -> Self {
+        self.layers = inner;
+        self
+    }
+
+    /// The type of the message to send.
+    pub fn message_type(mut self, message_type: MessageType) -> Self {
+        self.message_type = message_type;
+        self
+    }
+
+    /// A custom type of reply that ends the request, besides the protocol's
+    /// own.
+    pub fn accept(mut self, message_type: MessageType) -> Self {
+        self.accepts.push(message_type);
+        self
+    }
+
+    /// Whether to use the client's own auth plugin. Without it the reply need
+    /// not be authenticated either. Default: yes.
+    pub fn use_auth(mut self, use_it: bool) -> Self {
+        self.outer.auth = use_it;
+        self
+    }
+
+    /// Whether to use the client's own cipher plugin. Without it the reply need
+    /// not be encrypted either. Default: yes.
+    pub fn use_cipher(mut self, use_it: bool) -> Self {
+        self.outer.cipher = use_it;
+        self
+    }
+
+    /// Makes a reply of an error type an error: [`RequestError::Status`].
+    pub fn error_for_status(mut self) -> Self {
+        self.check_status = true;
+        self
+    }
+
+    fn request(&mut self) -> Result<Request, RequestError> {
+        let message = self.message.take();
+        let message = message
+            .unwrap_or_else(|| Message::new(self.message_type, &self.uri, ""))?
+            .with_type(self.message_type);
+        let request = Request::new(message)
+            .timeout(self.timeout)
+            .layers(std::mem::take(&mut self.layers))
+            .outer(self.outer);
+        let accepts = self.accepts.iter();
+        Ok(accepts.fold(request, |request, kind| request.accept(*kind)))
+    }
+
+    /// Sends the request if that can be done at once; otherwise says what to
+    /// wait for.
+    fn start(mut self) -> State<R> {
+        let request = match self.request() {
+            Ok(request) => request,
+            Err(error) => return State::Failed(Some(error)),
+        };
+        let link = match &self.target {
+            Target::Link(link) => Some(link.clone()),
+            Target::Client(client, server) => client.live_link(server.as_ref()),
+        };
+        if let Some(link) = link {
+            match link.try_request(request) {
+                Submitted::Sent(reply) => return State::Waiting(reply),
+                Submitted::Failed(error) => return State::Failed(Some(error)),
+                Submitted::NotNow(again, _) => {
+                    return State::Starting(Box::pin(self.start_later(again)));
+                }
+            }
+        }
+        State::Starting(Box::pin(self.start_later(request)))
+    }
+
+    /// Waits for a connection, or for room on it, and sends the request.
+    async fn start_later(
+        self,
+        request: Request,
+    ) -> Result<ReplyFuture<R>, RequestError> {
+        match self.target {
+            Target::Link(link) => {
+                let deadline = link.shared().runtime.now() + self.timeout;
+                link.request_when_possible(request, deadline).await
+            }
+            Target::Client(client, server) => {
+                client
+                    .request_when_possible(server, request, self.timeout)
+                    .await
+            }
+        }
+    }
+}
+
+impl<R: Runtime> IntoFuture for RequestBuilder<R> {
+    type Output = Result<Message, RequestError>;
+    type IntoFuture = RequestFuture<R>;
+
+    fn into_future(self) -> RequestFuture<R> {
+        RequestFuture {
+            check_status: self.check_status,
+            state: State::New,
+            builder: Some(self),
+        }
+    }
+}
+
+impl<R: Runtime> fmt::Debug for RequestBuilder<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBuilder")
+            .field("message_type", &self.message_type)
+            .field("uri", &String::from_utf8_lossy(&self.uri))
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request on its way. Made by awaiting a [`RequestBuilder`]; see there.
+#[must_use = "futures do nothing unless polled"]
+pub struct RequestFuture<R: Runtime> {
+    builder: Option<RequestBuilder<R>>,
+    state: State<R>,
+    check_status: bool,
+}
+
+type Starting<R> =
+    Pin<Box<dyn Future<Output = Result<ReplyFuture<R>, RequestError>> + Send>>;
+
+enum State<R: Runtime> {
+    New,
+    Starting(Starting<R>),
+    Waiting(ReplyFuture<R>),
+    Failed(Option<RequestError>),
+}
+
+impl<R: Runtime> Future for RequestFuture<R> {
+    type Output = Result<Message, RequestError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = loop {
+            match &mut self.state {
+                State::New => match self.builder.take() {
+                    Some(builder) => self.state = builder.start(),
+                    None => return Poll::Pending,
+                },
+                State::Starting(starting) => {
+                    match std::task::ready!(starting.as_mut().poll(context)) {
+                        Ok(reply) => self.state = State::Waiting(reply),
+                        Err(error) => self.state = State::Failed(Some(error)),
+                    }
+                }
+                State::Waiting(reply) => {
+                    break std::task::ready!(Pin::new(reply).poll(context));
+                }
+                State::Failed(error) => match error.take() {
+                    Some(error) => break Err(error),
+                    None => return Poll::Pending,
+                },
+            }
+        };
+        let check = self.check_status;
+        Poll::Ready(outcome.and_then(|message| {
+            if check { Ok(message.error_for_status()?) } else { Ok(message) }
+        }))
+    }
+}
+
+impl<R: Runtime> fmt::Debug for RequestFuture<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.state {
+            State::New => "RequestFuture(new)",
+            State::Starting(_) => "RequestFuture(not sent yet)",
+            State::Waiting(_) => "RequestFuture(sent)",
+            State::Failed(_) => "RequestFuture(failed)",
+        })
+    }
+}

@@ -1,0 +1,364 @@
+//! The TCP server.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use event_listener::Event;
+use futures_util::future::{Either, select};
+use netaio_proto::{
+    Backoff, CloseReason, Counters, KeyExtractor, Layers, Message, Random, RouteKey,
+};
+
+use crate::builder::ServerBuilder;
+use crate::endpoint::{Endpoint, lock};
+use crate::events::{ConnectionEvent, ConnectionEvents, Events};
+use crate::handler::{AuthFailure, Incoming, IntoOutcome, handler_methods};
+use crate::link::{Link, LinkLabel, Owner, fresh_seed};
+use crate::runtime::{ByteStream, Runtime, WrapStream, sleep_until, until};
+use crate::task::ConnectionTask;
+use crate::timeout::TimedOut;
+
+/// A TCP server: handlers, and the connections that they serve.
+///
+/// Cheap to clone; all clones are one server. When the last one is dropped, it
+/// stops listening and its connections are closed. A handler that captures the
+/// server keeps it alive until [`shutdown`](Self::shutdown).
+pub struct TcpServer<R: Runtime> {
+    inner: Arc<Inner<R>>,
+    _stop: Arc<StopOnDrop<R>>,
+}
+
+struct Inner<R: Runtime> {
+    runtime: R,
+    endpoint: Arc<Endpoint<R>>,
+    max_connections: usize,
+    links: Mutex<BTreeMap<u64, Link<R>>>,
+    next_link: AtomicU64,
+    events: Events,
+    stopping: AtomicBool,
+    stopped: AtomicBool,
+    /// Tells that connections came or went, or that the server is stopping.
+    changed: Event,
+}
+
+/// Closes everything when the user's last handle is gone.
+struct StopOnDrop<R: Runtime>(Arc<Inner<R>>);
+
+impl<R: Runtime> Drop for StopOnDrop<R> {
+    fn drop(&mut self) {
+        self.0.stop_listening();
+        self.0.begin_shutdown(Duration::ZERO);
+        self.0.endpoint.clear();
+    }
+}
+
+impl<R: Runtime + Default> TcpServer<R> {
+    /// A server without plugins. It does not listen yet.
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// Starts to describe a server.
+    pub fn builder() -> ServerBuilder<R> {
+        ServerBuilder::on(R::default())
+    }
+}
+
+impl<R: Runtime + Default> Default for TcpServer<R> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<R: Runtime> TcpServer<R> {
+    /// Starts to describe a server on a runtime of your own.
+    pub fn builder_on(runtime: R) -> ServerBuilder<R> {
+        ServerBuilder::on(runtime)
+    }
+
+    pub(crate) fn from_parts(
+        runtime: R,
+        endpoint: Endpoint<R>,
+        max_connections: usize,
+    ) -> Self {
+        let inner = Arc::new(Inner {
+            runtime,
+            endpoint: Arc::new(endpoint),
+            max_connections,
+            links: Mutex::default(),
+            next_link: AtomicU64::new(0),
+            events: Events::default(),
+            stopping: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            changed: Event::new(),
+        });
+        Self {
+            _stop: Arc::new(StopOnDrop(Arc::clone(&inner))),
+            inner,
+        }
+    }
+
+    // --- serving ---
+
+    /// Listens on `host:port` and serves whoever connects, in the background;
+    /// gives the address, which tells the port if 0 was asked for. May be
+    /// called for several addresses.
+    ///
+    /// # Errors
+    ///
+    /// If the name cannot be resolved or the address cannot be listened on; or
+    /// after [`shutdown`](Self::shutdown).
+    pub async fn listen(&self, address: impl AsRef<str>) -> io::Result<SocketAddr> {
+        let runtime = &self.inner.runtime;
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for address in runtime.resolve(address.as_ref()).await? {
+            match runtime.listen(address).await {
+                Ok(listener) => return self.accept_from(listener),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn accept_from(&self, listener: R::TcpListener) -> io::Result<SocketAddr> {
+        if self.inner.stopping.load(Ordering::Acquire) {
+            return Err(io::Error::other("the server has been shut down"));
+        }
+        let address = self.inner.runtime.local_addr(&listener)?;
+        tracing::info!(%address, "listening");
+        let accepting = accept_loop(Arc::clone(&self.inner), listener);
+        self.inner.runtime.spawn(accepting);
+        Ok(address)
+    }
+
+    /// Serves a stream that is connected already: a TLS stream, a Unix socket,
+    /// a pipe. `from` is what handlers and routes are told; a stream without an
+    /// address may take any.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system has no randomness to give.
+    pub fn serve_stream<S>(&self, stream: S, from: SocketAddr) -> io::Result<Link<R>>
+    where
+        R: WrapStream<S>,
+    {
+        self.inner.serve(R::wrap(stream), from)
+    }
+
+    /// Stops listening, lets the connections answer what they have accepted,
+    /// and closes them; at the latest after `within`, whatever handlers do.
+    /// Then drops all handlers.
+    pub async fn shutdown(&self, within: Duration) {
+        let deadline = self.inner.runtime.now() + within;
+        self.inner.stop_listening();
+        self.inner.begin_shutdown(within);
+        let runtime = &self.inner.runtime;
+        let drained = until(runtime, deadline, self.inner.no_links()).await;
+        if drained.is_none() {
+            self.inner.abort_all();
+            // Closing takes each connection's task one turn.
+            let grace = runtime.now() + Duration::from_millis(50);
+            let _ = until(runtime, grace, self.inner.no_links()).await;
+        }
+        self.inner.endpoint.clear();
+        self.inner.stopped.store(true, Ordering::Release);
+        self.inner.changed.notify(usize::MAX);
+    }
+
+    /// Waits until [`shutdown`](Self::shutdown) has ended.
+    pub async fn stopped(&self) {
+        loop {
+            let listener = self.inner.changed.listen();
+            if self.inner.stopped.load(Ordering::Acquire) {
+                return;
+            }
+            listener.await;
+        }
+    }
+
+    /// The connections that are open.
+    pub fn links(&self) -> Vec<Link<R>> {
+        lock(&self.inner.links).values().cloned().collect()
+    }
+
+    /// What happens to the server's connections, from now on.
+    pub fn events(&self) -> ConnectionEvents {
+        self.inner.events.subscribe()
+    }
+
+    /// What all connections, open and ended, have done so far.
+    pub fn counters(&self) -> Counters {
+        let links = self.links();
+        let mut counters = self.inner.endpoint.ended();
+        for link in links.iter().filter(|link| !link.is_closed()) {
+            counters += link.counters();
+        }
+        counters
+    }
+
+    handler_methods!();
+}
+
+impl<R: Runtime> Inner<R> {
+    fn serve<S: ByteStream>(
+        self: &Arc<Self>,
+        stream: S,
+        remote: SocketAddr,
+    ) -> io::Result<Link<R>> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(io::Error::other("the server has been shut down"));
+        }
+        let weak = Arc::downgrade(self);
+        let owner: Weak<dyn Owner<R>> = weak;
+        let id = self.next_link.fetch_add(1, Ordering::Relaxed);
+        let link = Link::new(
+            self.runtime.clone(),
+            Arc::clone(&self.endpoint),
+            owner,
+            LinkLabel {
+                id,
+                remote,
+                server: None,
+            },
+            Arc::clone(&self.endpoint.config),
+        )?;
+        lock(&self.links).insert(id, link.clone());
+        self.events.send(&ConnectionEvent::Connected {
+            server: None,
+            remote,
+        });
+        tracing::debug!(%remote, "accepted");
+        self.runtime.spawn(ConnectionTask::new(link.clone(), stream));
+        Ok(link)
+    }
+
+    fn stop_listening(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.changed.notify(usize::MAX);
+    }
+
+    fn begin_shutdown(&self, within: Duration) {
+        let links: Vec<_> = lock(&self.links).values().cloned().collect();
+        for link in links {
+            link.begin_shutdown(within);
+        }
+    }
+
+    fn abort_all(&self) {
+        let links: Vec<_> = lock(&self.links).values().cloned().collect();
+        for link in links {
+            link.abort(CloseReason::Shutdown);
+        }
+    }
+
+    async fn no_links(&self) {
+        loop {
+            let listener = self.changed.listen();
+            if lock(&self.links).is_empty() {
+                return;
+            }
+            listener.await;
+        }
+    }
+
+    /// Waits until the server is told to stop.
+    async fn told_to_stop(&self) {
+        loop {
+            let listener = self.changed.listen();
+            if self.stopping.load(Ordering::Acquire) {
+                return;
+            }
+            listener.await;
+        }
+    }
+
+    /// Waits until there is room for another connection.
+    async fn has_room(&self) {
+        loop {
+            let listener = self.changed.listen();
+            if lock(&self.links).len() < self.max_connections {
+                return;
+            }
+            listener.await;
+        }
+    }
+
+    /// Waits for a connection, and then takes it.
+    async fn accept(
+        self: &Arc<Self>,
+        listener: &R::TcpListener,
+    ) -> io::Result<()> {
+        self.has_room().await;
+        let (stream, remote) = self.runtime.accept(listener).await?;
+        self.serve(stream, remote)?;
+        Ok(())
+    }
+}
+
+/// Accepts connections until the server is told to stop. When the system has
+/// no more to give (files, memory), waits a little before the next try.
+async fn accept_loop<R: Runtime>(server: Arc<Inner<R>>, listener: R::TcpListener) {
+    let mut random = Random::from_seed(fresh_seed().unwrap_or_default());
+    let mut backoff = Backoff::new(Duration::from_millis(5))
+        .cap(Duration::from_secs(1))
+        .jitter(false);
+    loop {
+        let accepted = {
+            let stop = std::pin::pin!(server.told_to_stop());
+            let accept = std::pin::pin!(server.accept(&listener));
+            match select(stop, accept).await {
+                Either::Left(_) => return,
+                Either::Right((accepted, _)) => accepted,
+            }
+        };
+        match accepted {
+            Ok(()) => backoff.reset(),
+            Err(error) => {
+                let delay = backoff.next_delay(&mut random).unwrap_or_default();
+                tracing::warn!(%error, ?delay, "accepting failed");
+                let runtime = &server.runtime;
+                sleep_until(runtime, runtime.now() + delay).await;
+            }
+        }
+    }
+}
+
+impl<R: Runtime> Owner<R> for Inner<R> {
+    fn timed_out(self: Arc<Self>, link: &Link<R>, timed_out: TimedOut) {
+        let uri = String::from_utf8_lossy(&timed_out.context.uri).into_owned();
+        tracing::debug!(remote = %link.remote(), %uri, "a client did not answer");
+    }
+
+    fn ended(self: Arc<Self>, link: &Link<R>, reason: &CloseReason) {
+        lock(&self.links).remove(&link.id());
+        self.events.send(&ConnectionEvent::Disconnected {
+            server: None,
+            remote: link.remote(),
+            reason: reason.clone(),
+        });
+        self.changed.notify(usize::MAX);
+    }
+}
+
+impl<R: Runtime> Clone for TcpServer<R> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            _stop: Arc::clone(&self._stop),
+        }
+    }
+}
+
+impl<R: Runtime> fmt::Debug for TcpServer<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpServer")
+            .field("connections", &lock(&self.inner.links).len())
+            .field("stopping", &self.inner.stopping)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,559 @@
+//! The task of one connection: the only one that reads and writes its socket.
+//!
+//! A turn does, in this order: what is due, what came, what handlers have to
+//! say, write, read. Everything that is made in one turn leaves in one write.
+//! The lock is never held across user code or a system call.
+
+use std::future::Future;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Buf as _;
+use futures_util::FutureExt as _;
+use futures_util::stream::{FuturesUnordered, Stream as _};
+use netaio_proto::{
+    Action, AuthFailed, CloseReason, FrameDecoder, HandlerId, Instant, Message,
+    Outgoing, ReplyToken, RequestError, RequestId,
+};
+
+use crate::endpoint::Snapshot;
+use crate::handler::{Answer, AuthFailure, Incoming, Outcome, guarded};
+use crate::link::{Link, unix_time};
+use crate::runtime::{ByteStream, Runtime, Timer};
+use crate::timeout::TimedOut;
+
+/// Turns that a task takes before it lets others run.
+const TURNS: usize = 16;
+/// Actions of one turn.
+const ACTIONS: usize = 64;
+/// Chunks of one write.
+const CHUNKS: usize = 32;
+
+pub(crate) struct ConnectionTask<R: Runtime, S> {
+    link: Link<R>,
+    stream: S,
+    timer: R::Timer,
+    /// What the timer is set to.
+    alarm: Option<Instant>,
+    snapshot: Snapshot<R>,
+    handlers: FuturesUnordered<Running>,
+    replies: Vec<(ReplyToken, Finished)>,
+    timeouts: Vec<(RequestId, RequestError)>,
+    work: Vec<Work>,
+    wakers: Vec<Waker>,
+    /// Where bytes are read into, while it is not with the connection.
+    decoder: Option<FrameDecoder>,
+    received: usize,
+    outgoing: Outgoing,
+    written: usize,
+    end: Option<CloseReason>,
+    input_ended: bool,
+    failed: bool,
+}
+
+/// Something to do that needs user code, and so no lock.
+enum Work {
+    Dispatch {
+        handler: HandlerId,
+        message: Message,
+        reply: Option<ReplyToken>,
+    },
+    AuthFailed(AuthFailed),
+    TimedOut(RequestId, TimedOut),
+}
+
+/// How a dispatched message is answered.
+enum Finished {
+    Answer(Answer),
+    /// The handler panicked, or is not there.
+    Broken,
+    /// What the auth error handler decided.
+    Raw(Option<Message>),
+}
+
+/// A handler that was not done at once.
+struct Running {
+    token: Option<ReplyToken>,
+    future: Pin<Box<dyn Future<Output = Option<Answer>> + Send>>,
+}
+
+impl Future for Running {
+    type Output = (Option<ReplyToken>, Finished);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = std::task::ready!(self.future.as_mut().poll(context));
+        let finished = answer.map_or(Finished::Broken, Finished::Answer);
+        Poll::Ready((self.token.take(), finished))
+    }
+}
+
+/// Whether a turn leaves more to do at once.
+#[derive(PartialEq)]
+enum Turn {
+    Again,
+    Wait,
+    Over,
+}
+
+impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
+    pub(crate) fn new(link: Link<R>, stream: S) -> Self {
+        let shared = link.shared();
+        let timer = shared.runtime.timer();
+        let snapshot = shared.endpoint.snapshot();
+        link.lock()
+            .connection
+            .set_router(Arc::clone(&snapshot.router));
+        Self {
+            link,
+            stream,
+            timer,
+            alarm: None,
+            snapshot,
+            handlers: FuturesUnordered::new(),
+            replies: Vec::new(),
+            timeouts: Vec::new(),
+            work: Vec::new(),
+            wakers: Vec::new(),
+            decoder: None,
+            received: 0,
+            outgoing: Outgoing::new(),
+            written: 0,
+            end: None,
+            input_ended: false,
+            failed: false,
+        }
+    }
+
+    fn turn(&mut self, context: &mut Context<'_>) -> Turn {
+        let now = self.link.shared().runtime.now();
+        let more = self.take_actions(now, context.waker());
+        self.wake();
+        if let Some(reason) = self.end.take() {
+            self.finish(reason, context);
+            return Turn::Over;
+        }
+        self.do_work(context);
+        self.poll_handlers(context);
+        let reads = self.hand_over(now);
+        self.wake();
+        let wrote = self.write(context);
+        let read = reads && self.read(context);
+        let failed = std::mem::take(&mut self.failed);
+        if more || wrote || read || failed {
+            Turn::Again
+        } else {
+            Turn::Wait
+        }
+    }
+
+    /// Tells the connection what the socket and the clock did, and takes what
+    /// it has to say. `true` if there may be more.
+    fn take_actions(&mut self, now: Instant, waker: &Waker) -> bool {
+        self.refresh_routes();
+        let mut state = self.link.lock();
+        let state = &mut *state;
+        state.park(waker);
+        let connection = &mut state.connection;
+        connection.set_unix_time(unix_time());
+        if self.written > 0 {
+            connection.handle_written(now, std::mem::take(&mut self.written));
+        }
+        if let Some(decoder) = self.decoder.take() {
+            let received = std::mem::take(&mut self.received);
+            connection.return_decoder(now, decoder, received);
+        }
+        if connection.poll_timeout().is_some_and(|at| at <= now) {
+            connection.handle_timeout(now);
+        }
+        let mut inbox = false;
+        for _ in 0..ACTIONS {
+            let Some(action) = state.connection.poll_action() else {
+                self.notify_if(inbox);
+                return false;
+            };
+            match action {
+                Action::Reply { request, message } => {
+                    self.wakers.extend(state.complete(request, Ok(message)));
+                }
+                Action::Failed { request, error } => {
+                    self.wakers.extend(state.complete(request, Err(error)));
+                }
+                Action::TimedOut { request, context } => {
+                    let timed_out = TimedOut::new(context);
+                    self.work.push(Work::TimedOut(request, timed_out));
+                }
+                Action::Dispatch {
+                    handler,
+                    message,
+                    reply,
+                    ..
+                } => self.work.push(Work::Dispatch {
+                    handler,
+                    message,
+                    reply,
+                }),
+                Action::AuthFailed(failed) => {
+                    self.work.push(Work::AuthFailed(failed));
+                }
+                Action::Unrouted { message, reply, .. } => {
+                    state.inbox.push(message);
+                    inbox = true;
+                    if let Some(token) = reply {
+                        state.connection.no_reply(token);
+                    }
+                }
+                Action::Rejected { error } => {
+                    tracing::debug!(%error, "bad message passed over");
+                }
+                Action::Closed { reason } => {
+                    self.end = Some(reason);
+                    break;
+                }
+                other => tracing::debug!(?other, "unknown action"),
+            }
+        }
+        self.notify_if(inbox);
+        true
+    }
+
+    fn notify_if(&self, inbox: bool) {
+        if inbox {
+            self.link.notify();
+        }
+    }
+
+    fn refresh_routes(&mut self) {
+        let endpoint = &self.link.shared().endpoint;
+        if endpoint.version() != self.snapshot.version {
+            self.snapshot = endpoint.snapshot();
+            let router = Arc::clone(&self.snapshot.router);
+            self.link.lock().connection.set_router(router);
+        }
+    }
+
+    /// Runs user code: handlers, the auth error handler, timeout handlers.
+    fn do_work(&mut self, context: &mut Context<'_>) {
+        let mut work = std::mem::take(&mut self.work);
+        for work in work.drain(..) {
+            match work {
+                Work::Dispatch {
+                    handler,
+                    message,
+                    reply,
+                } => self.dispatch(handler, message, reply, context),
+                Work::AuthFailed(failed) => self.auth_failed(failed),
+                Work::TimedOut(request, timed_out) => {
+                    let error = timed_out.error();
+                    if let Some(owner) = self.link.shared().owner.upgrade() {
+                        owner.timed_out(&self.link, timed_out);
+                    }
+                    self.timeouts.push((request, error));
+                }
+            }
+        }
+        self.work = work;
+    }
+
+    fn dispatch(
+        &mut self,
+        id: HandlerId,
+        message: Message,
+        token: Option<ReplyToken>,
+        context: &mut Context<'_>,
+    ) {
+        let Some((handler, once)) = self.snapshot.handler(id) else {
+            // Removed between routing and now: as if it had never been there.
+            self.answered(token, Finished::Answer(Ok(None)));
+            return;
+        };
+        if let Some(key) = once {
+            self.link.shared().endpoint.served(key, id);
+        }
+        let incoming = Incoming::new(message, self.link.clone());
+        match guarded("a handler", || handler(incoming)) {
+            None => self.answered(token, Finished::Broken),
+            Some(Outcome::Ready(answer)) => {
+                self.answered(token, Finished::Answer(answer));
+            }
+            Some(Outcome::Pending(mut future)) => {
+                // Often it is done at once, and then needs no place in the set.
+                let polled =
+                    guarded("a handler", || future.as_mut().poll(context));
+                match polled {
+                    None => self.answered(token, Finished::Broken),
+                    Some(Poll::Ready(answer)) => {
+                        self.answered(token, Finished::Answer(answer));
+                    }
+                    Some(Poll::Pending) => self.handlers.push(Running {
+                        token,
+                        future: Box::pin(guarded_future(future)),
+                    }),
+                }
+            }
+        }
+    }
+
+    fn auth_failed(&mut self, failed: AuthFailed) {
+        tracing::debug!(
+            from = %failed.from, layer = ?failed.layer, error = %failed.error,
+            "message failed authentication"
+        );
+        let reply = match self.link.shared().endpoint.auth_error_handler() {
+            None => failed.default_reply,
+            Some(handler) => {
+                let failure = AuthFailure {
+                    message: failed.message,
+                    from: failed.from,
+                    layer: failed.layer,
+                    error: failed.error,
+                    default_reply: failed.default_reply,
+                };
+                guarded("the auth error handler", || handler(failure)).flatten()
+            }
+        };
+        self.answered(failed.reply, Finished::Raw(reply));
+    }
+
+    fn answered(&mut self, token: Option<ReplyToken>, finished: Finished) {
+        match token {
+            Some(token) => self.replies.push((token, finished)),
+            None => {
+                if let Finished::Answer(Ok(Some(_))) = finished {
+                    tracing::debug!("an answer to an answer is not sent");
+                }
+            }
+        }
+    }
+
+    fn poll_handlers(&mut self, context: &mut Context<'_>) {
+        while let Poll::Ready(Some((token, finished))) =
+            Pin::new(&mut self.handlers).poll_next(context)
+        {
+            self.answered(token, finished);
+        }
+    }
+
+    /// Gives the connection what user code has answered, and takes what is to
+    /// be written and what to read into. `true` if the peer is to be read from.
+    fn hand_over(&mut self, now: Instant) -> bool {
+        let mut state = self.link.lock();
+        let state = &mut *state;
+        for (token, finished) in self.replies.drain(..) {
+            answer(&mut state.connection, now, token, finished);
+        }
+        for (request, error) in self.timeouts.drain(..) {
+            self.wakers.extend(state.complete(request, Err(error)));
+        }
+        let was_full = self.outgoing.has_remaining();
+        state.connection.take_outgoing(&mut self.outgoing);
+        if was_full && !self.outgoing.has_remaining() {
+            self.outgoing.release();
+        }
+        let reads = state.connection.wants_read() && !self.input_ended;
+        if reads {
+            self.decoder = Some(state.connection.take_decoder());
+        }
+        reads
+    }
+
+    fn wake(&mut self) {
+        for waker in self.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+
+    /// Writes what there is; `true` if any of it left.
+    fn write(&mut self, context: &mut Context<'_>) -> bool {
+        let before = self.written;
+        while self.outgoing.has_remaining() {
+            let mut chunks = [IoSlice::new(&[]); CHUNKS];
+            let count = self.outgoing.chunks_vectored(&mut chunks);
+            match self.stream.poll_write(context, &chunks[..count]) {
+                Poll::Ready(Ok(0)) => {
+                    self.fail(&std::io::ErrorKind::WriteZero.into());
+                    break;
+                }
+                Poll::Ready(Ok(count)) => {
+                    self.outgoing.advance(count);
+                    self.written += count;
+                }
+                Poll::Ready(Err(error)) => {
+                    self.fail(&error);
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        let wrote = self.written > before;
+        if wrote {
+            // An error shows at the next read or write as well.
+            let _ = self.stream.poll_flush(context);
+            self.link.notify();
+        }
+        wrote
+    }
+
+    /// Reads once; `true` if anything came, the end included.
+    fn read(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(decoder) = &mut self.decoder else {
+            return false;
+        };
+        match self.stream.poll_read(context, decoder.recv_buffer()) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(0)) => {
+                self.input_ended = true;
+                let now = self.link.shared().runtime.now();
+                self.link.lock().connection.handle_eof(now);
+                true
+            }
+            Poll::Ready(Ok(count)) => {
+                decoder.received(count);
+                self.received = count;
+                true
+            }
+            Poll::Ready(Err(error)) => {
+                self.input_ended = true;
+                self.fail(&error);
+                true
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &std::io::Error) {
+        let now = self.link.shared().runtime.now();
+        let reason = CloseReason::Io(error.to_string());
+        self.link.lock().connection.close(now, reason);
+        self.failed = true;
+    }
+
+    /// Before a wait: gives back buffers, and sets the alarm. `true` if it has
+    /// gone off already.
+    fn prepare_to_wait(&mut self, context: &mut Context<'_>) -> bool {
+        if let Some(decoder) = &mut self.decoder {
+            decoder.release();
+        }
+        let next = {
+            let mut state = self.link.lock();
+            if state.connection.pending() == 0 && self.handlers.is_empty() {
+                state.release();
+            }
+            state.connection.poll_timeout()
+        };
+        // An alarm that is early is harmless, and setting it costs more than
+        // being woken once too often.
+        match (next, self.alarm) {
+            (Some(next), Some(alarm)) if alarm <= next => {}
+            (Some(next), _) => {
+                self.timer.set(next);
+                self.alarm = Some(next);
+            }
+            (None, _) => {}
+        }
+        if self.alarm.is_some() && self.timer.poll_expired(context).is_ready() {
+            self.alarm = None;
+            return true;
+        }
+        false
+    }
+
+    fn finish(&mut self, reason: CloseReason, context: &mut Context<'_>) {
+        tracing::debug!(remote = %self.link.remote(), %reason, "disconnected");
+        // The peer finds out by itself if it cannot be told now.
+        let _ = self.stream.poll_close(context);
+        self.handlers = FuturesUnordered::new();
+        let counters = {
+            let mut state = self.link.lock();
+            state.set_closed(reason.clone());
+            state.connection.release_buffers();
+            state.connection.counters()
+        };
+        self.link.shared().endpoint.add_ended(counters);
+        self.link.notify();
+        if let Some(owner) = self.link.shared().owner.upgrade() {
+            owner.ended(&self.link, &reason);
+        }
+    }
+}
+
+impl<R: Runtime, S: ByteStream> Future for ConnectionTask<R, S> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        for _ in 0..TURNS {
+            match this.turn(context) {
+                Turn::Again => {}
+                Turn::Over => return Poll::Ready(()),
+                Turn::Wait => {
+                    if !this.prepare_to_wait(context) {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+        // Others have waited long enough.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<R: Runtime, S> Drop for ConnectionTask<R, S> {
+    /// A runtime that shuts down drops its tasks: nobody must wait for ever.
+    fn drop(&mut self) {
+        if self.link.is_closed() {
+            return;
+        }
+        let now = self.link.shared().runtime.now();
+        let mut wakers = Vec::new();
+        {
+            let mut state = self.link.lock();
+            state.connection.close(now, CloseReason::Local);
+            while let Some(action) = state.connection.poll_action() {
+                if let Action::Failed { request, error } = action {
+                    wakers.extend(state.complete(request, Err(error)));
+                }
+            }
+            state.set_closed(CloseReason::Local);
+        }
+        wakers.into_iter().for_each(Waker::wake);
+        self.link.notify();
+    }
+}
+
+/// Gives the connection the answer to a message.
+fn answer(
+    connection: &mut netaio_proto::Connection,
+    now: Instant,
+    token: ReplyToken,
+    finished: Finished,
+) {
+    let sent = match finished {
+        Finished::Answer(Ok(Some(reply))) | Finished::Raw(Some(reply)) => {
+            connection.reply(now, token, reply)
+        }
+        Finished::Answer(Ok(None)) | Finished::Raw(None) => {
+            connection.no_reply(token);
+            Ok(())
+        }
+        Finished::Answer(Err(text)) => {
+            tracing::warn!(%text, "a handler failed");
+            connection.reply_error(now, token, &text)
+        }
+        Finished::Broken => connection.reply_error(now, token, "internal error"),
+    };
+    if let Err(error) = sent {
+        tracing::warn!(%error, "a reply could not be sent");
+    }
+}
+
+async fn guarded_future(
+    future: Pin<Box<dyn Future<Output = Answer> + Send>>,
+) -> Option<Answer> {
+    let outcome = std::panic::AssertUnwindSafe(future).catch_unwind().await;
+    if outcome.is_err() {
+        tracing::error!("a handler panicked");
+    }
+    outcome.ok()
+}

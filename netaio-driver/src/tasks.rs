@@ -1,0 +1,88 @@
+//! Tasks that can be cancelled together, and waited for.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+
+use event_listener::Event;
+use futures_util::FutureExt as _;
+use futures_util::future::{AbortHandle, abortable};
+use slab::Slab;
+
+use crate::endpoint::lock;
+use crate::runtime::Runtime;
+
+/// The tasks that belong to something.
+#[derive(Debug, Default)]
+pub(crate) struct TaskSet {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    tasks: Mutex<Slab<AbortHandle>>,
+    ended: Event,
+}
+
+impl TaskSet {
+    /// Runs a task. If it panics, that is logged as what `what` did.
+    pub(crate) fn spawn<R: Runtime>(
+        &self,
+        runtime: &R,
+        what: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let (task, handle) = abortable(task);
+        let key = lock(&self.inner.tasks).insert(handle);
+        let place = Place {
+            inner: Arc::clone(&self.inner),
+            key,
+        };
+        runtime.spawn(async move {
+            let task = std::panic::AssertUnwindSafe(task);
+            if task.catch_unwind().await.is_err() {
+                tracing::error!("{what} panicked");
+            }
+            drop(place);
+        });
+    }
+
+    /// Cancels the tasks that run now, and waits until they have ended.
+    pub(crate) async fn cancel(&self) {
+        let keys: Vec<usize> = {
+            let tasks = lock(&self.inner.tasks);
+            tasks.iter().for_each(|(_, handle)| handle.abort());
+            tasks.iter().map(|(key, _)| key).collect()
+        };
+        loop {
+            let listener = self.inner.ended.listen();
+            let ended = {
+                let tasks = lock(&self.inner.tasks);
+                let running = |key: &usize| {
+                    tasks.get(*key).is_some_and(AbortHandle::is_aborted)
+                };
+                !keys.iter().any(running)
+            };
+            if ended {
+                return;
+            }
+            listener.await;
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.inner.tasks).len()
+    }
+}
+
+/// A running task's entry; gone when the task is.
+struct Place {
+    inner: Arc<Inner>,
+    key: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.inner.tasks).try_remove(self.key);
+        self.inner.ended.notify(usize::MAX);
+    }
+}

@@ -1,0 +1,139 @@
+//! netaio on tokio: requests, replies, routing, authentication, encryption and
+//! timeouts for messages over TCP, wire-compatible with Python netaio 0.0.9.
+//!
+//! # A server
+//!
+//! ```no_run
+//! use netaio_tokio::{HmacAuthPlugin, MessageType, TcpServer};
+//!
+//! #[tokio::main]
+//! async fn main() -> std::io::Result<()> {
+//!     let server = TcpServer::builder()
+//!         .auth(HmacAuthPlugin::new("a shared secret"))
+//!         .build();
+//!     server.on((MessageType::REQUEST_URI, "echo"), |m| m.respond(m.content()));
+//!     server.listen("127.0.0.1:8888").await?;
+//!     server.stopped().await;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # A client
+//!
+//! ```no_run
+//! use netaio_tokio::{HmacAuthPlugin, TcpClient};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let client = TcpClient::builder()
+//!         .server("127.0.0.1:8888")
+//!         .auth(HmacAuthPlugin::new("a shared secret"))
+//!         .build();
+//!     client.connect().await?;
+//!     let reply = client.request("echo").content("hello").await?;
+//!     println!("{}: {}", reply.message_type(), reply.text());
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # When an answer does not come
+//!
+//! Every request has a timeout. A timeout handler, once for the client, decides
+//! what else is done about it; [`AutoReconnectTimeoutHandler`] is a ready-made
+//! one.
+//!
+//! ```
+//! use netaio_tokio::{AutoReconnectTimeoutHandler, TcpClient};
+//!
+//! # let runtime = tokio::runtime::Builder::new_current_thread()
+//! #     .enable_all().build().unwrap();
+//! # let _guard = runtime.enter();
+//! let client = TcpClient::new("127.0.0.1:8888");
+//! client.set_timeout_handler(|event| {
+//!     eprintln!("{} did not answer: {}", event.server, event.error);
+//! });
+//! let reconnect = AutoReconnectTimeoutHandler::new().max_retries(Some(5));
+//! client.set_timeout_handler(reconnect.into_handler());
+//! ```
+//!
+//! # Other streams
+//!
+//! [`TcpServer::serve_stream`] and [`TcpClient::connect_stream`] take anything
+//! that is `AsyncRead + AsyncWrite`: TLS streams, Unix sockets, pipes.
+
+mod runtime;
+
+pub use netaio_driver::{
+    Action, Answer, AuthError, AuthFailed, AuthFailure, AuthFields, AuthPlugin,
+    Backoff, ByteStream, CipherPlugin, CloseReason, Compatibility, ConnectError,
+    Connection, ConnectionConfig, ConnectionEvent, ConnectionEvents, Context,
+    Correlation, Counters, DEFAULT_TIMEOUT, DefaultPeerPlugin, DefaultRoute, Envelope,
+    HmacAuthPlugin, IntoAnswer, IntoOutcome, IntoTimeoutOutcome, KeyExtractor,
+    LayerKind, Layers, Limits, Message, MessageType, MessageTypeError, MessageTypes,
+    OuterUse, Peer, PeerPlugin, PluginError, ProtocolError, RequestError, RouteKey,
+    Runtime, SendError, ServerName, ServerOptions, Sha256StreamCipherPlugin,
+    StatusError, TimeoutContext, TimeoutEvent, TimeoutKind, TooLong, wire,
+};
+pub use runtime::{Tokio, TokioStream, TokioTimer};
+
+/// A client of one or several TCP servers, on tokio. See
+/// [`netaio_driver::TcpClient`].
+///
+/// ```
+/// use std::time::Duration;
+/// use netaio_tokio::{MessageType, TcpClient, TcpServer};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = TcpServer::new();
+/// server.on(MessageType::CREATE_URI, async |m: netaio_tokio::Incoming| {
+///     m.ok("created")
+/// });
+/// let address = server.listen("127.0.0.1:0").await?;
+///
+/// let client = TcpClient::new(address);
+/// client.connect().await?;
+/// let reply = client
+///     .create("/notes/1", "remember the milk")
+///     .timeout(Duration::from_secs(2))
+///     .error_for_status()
+///     .await?;
+/// assert_eq!(reply.message_type(), MessageType::OK);
+/// client.close().await;
+/// # Ok(())
+/// # }
+/// ```
+pub type TcpClient = netaio_driver::TcpClient<Tokio>;
+
+/// A TCP server on tokio. See [`netaio_driver::TcpServer`].
+///
+/// ```
+/// use std::time::Duration;
+/// use netaio_tokio::{MessageType, TcpClient, TcpServer};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = TcpServer::new();
+/// server.on((MessageType::REQUEST_URI, "time"), |m| m.respond("noon"));
+/// let address = server.listen("127.0.0.1:0").await?;
+///
+/// let client = TcpClient::new(address);
+/// client.connect().await?;
+/// assert_eq!(client.request("time").await?.content(), b"noon");
+/// server.shutdown(Duration::from_secs(1)).await;
+/// # Ok(())
+/// # }
+/// ```
+pub type TcpServer = netaio_driver::TcpServer<Tokio>;
+
+/// One live connection, on tokio. See [`netaio_driver::Link`].
+pub type Link = netaio_driver::Link<Tokio>;
+
+/// A message on its way to a handler, on tokio. See
+/// [`netaio_driver::Incoming`].
+pub type Incoming = netaio_driver::Incoming<Tokio>;
+
+/// Connects again when a request was not answered in time, on tokio. See
+/// [`netaio_driver::AutoReconnectTimeoutHandler`].
+pub type AutoReconnectTimeoutHandler =
+    netaio_driver::AutoReconnectTimeoutHandler<Tokio>;

@@ -1,0 +1,18 @@
+//! The core under a clock of our own: two ends in one process, nobody sleeps.
+//!
+//! [`pair`] joins a client to a [`server::Server`]: ours, or a model of Python
+//! netaio's. Every test is decided by its seeds.
+
+mod pair;
+mod python_server;
+mod server;
+
+mod determinism;
+mod ending;
+mod late_replies;
+mod layers;
+mod limits;
+mod malformed;
+mod replies;
+mod requests;
+mod routes;
