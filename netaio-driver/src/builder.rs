@@ -11,6 +11,7 @@ use netaio_proto::{
 
 use crate::client::TcpClient;
 use crate::endpoint::Endpoint;
+use crate::reconnect::AutoReconnectTimeoutHandler;
 use crate::runtime::Runtime;
 use crate::server::TcpServer;
 use crate::server_name::ServerName;
@@ -86,6 +87,7 @@ pub struct ClientBuilder<R: Runtime> {
     config: ConnectionConfig,
     server: Option<ServerName>,
     connect_timeout: Duration,
+    reconnect: Option<AutoReconnectTimeoutHandler<R>>,
     then: Vec<Setup<TcpClient<R>>>,
 }
 
@@ -98,6 +100,7 @@ impl<R: Runtime> ClientBuilder<R> {
             config: ConnectionConfig::default(),
             server: None,
             connect_timeout: Duration::from_secs(5),
+            reconnect: None,
             then: Vec::new(),
         }
     }
@@ -113,6 +116,18 @@ impl<R: Runtime> ClientBuilder<R> {
     /// How long connecting may take. Default: 5 seconds.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
+        self
+    }
+
+    /// Connects again, by these rules, whenever a connection ends that this
+    /// client did not close. Requests that were pending have failed with
+    /// `RequestError::Disconnected`; those made meanwhile wait for the new
+    /// connection, within their own timeout. Default: not.
+    pub fn reconnect_when_lost(
+        mut self,
+        rules: AutoReconnectTimeoutHandler<R>,
+    ) -> Self {
+        self.reconnect = Some(rules);
         self
     }
 
@@ -137,6 +152,7 @@ impl<R: Runtime> ClientBuilder<R> {
             endpoint,
             self.server,
             self.connect_timeout,
+            self.reconnect,
         );
         for setup in self.then {
             setup(&client);

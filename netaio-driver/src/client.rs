@@ -19,6 +19,7 @@ use crate::events::{ConnectionEvent, ConnectionEvents, Events};
 use crate::handler::{AuthFailure, Incoming, IntoOutcome, handler_methods};
 use crate::link::{Link, LinkLabel, Owner, ReplyFuture};
 use crate::known_server::{Attempt, KnownServer, ServerOptions};
+use crate::reconnect::AutoReconnectTimeoutHandler;
 use crate::request::RequestBuilder;
 use crate::runtime::{ByteStream, Runtime, WrapStream, until};
 use crate::server_name::ServerName;
@@ -40,6 +41,8 @@ struct Inner<R: Runtime> {
     endpoint: Arc<Endpoint<R>>,
     default_server: Option<ServerName>,
     connect_timeout: Duration,
+    /// How to connect again when a connection is lost; `None`: not at all.
+    reconnect: Option<Arc<AutoReconnectTimeoutHandler<R>>>,
     servers: Mutex<BTreeMap<ServerName, Arc<KnownServer<R>>>>,
     next_link: AtomicU64,
     timeouts: TimeoutHandling<TcpClient<R>>,
@@ -100,6 +103,7 @@ impl<R: Runtime> TcpClient<R> {
         endpoint: Endpoint<R>,
         default_server: Option<ServerName>,
         connect_timeout: Duration,
+        reconnect: Option<AutoReconnectTimeoutHandler<R>>,
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -107,6 +111,7 @@ impl<R: Runtime> TcpClient<R> {
                 endpoint: Arc::new(endpoint),
                 default_server,
                 connect_timeout,
+                reconnect: reconnect.map(Arc::new),
                 servers: Mutex::default(),
                 next_link: AtomicU64::new(0),
                 timeouts: TimeoutHandling::default(),
@@ -338,6 +343,10 @@ impl<R: Runtime> TcpClient<R> {
 
     // --- for the rest of the driver ---
 
+    pub(crate) fn downgrade(&self) -> WeakTcpClient<R> {
+        WeakTcpClient(Arc::downgrade(&self.inner))
+    }
+
     pub(crate) fn runtime(&self) -> &R {
         &self.inner.runtime
     }
@@ -389,21 +398,21 @@ impl<R: Runtime> TcpClient<R> {
     /// that somebody else is making, or a new one.
     async fn establish(
         &self,
-        server: &KnownServer<R>,
+        server: &Arc<KnownServer<R>>,
     ) -> Result<Link<R>, ConnectError> {
         match server.link_or_attempt(|| self.next_id()).await {
             Ok(link) => Ok(link),
-            Err(attempt) => self.attempt(server, &attempt, None).await,
+            Err(attempt) => self.attempt(&attempt, None).await,
         }
     }
 
     /// Makes one attempt to connect.
     pub(crate) async fn attempt(
         &self,
-        server: &KnownServer<R>,
-        attempt: &Attempt<'_, R>,
+        attempt: &Attempt<R>,
         timeout: Option<Duration>,
     ) -> Result<Link<R>, ConnectError> {
+        let server = attempt.server();
         let configured = server.options().connect_timeout;
         let timeout = timeout
             .or(configured)
@@ -518,11 +527,12 @@ impl<R: Runtime> TcpClient<R> {
     /// Takes it upon the caller to connect again in place of a broken
     /// connection, which is closed; `None` if somebody else does or has done
     /// so, or if the client no longer wants it.
-    pub(crate) fn begin_reconnect<'a>(
+    pub(crate) fn begin_reconnect(
         &self,
-        server: &'a KnownServer<R>,
+        server: &ServerName,
         broken: u64,
-    ) -> Option<Attempt<'a, R>> {
+    ) -> Option<Attempt<R>> {
+        let server = self.known_server(server)?;
         let (attempt, link) = server.begin_reconnect(self.next_id(), broken)?;
         link.abort(CloseReason::Local);
         Some(attempt)
@@ -532,13 +542,22 @@ impl<R: Runtime> TcpClient<R> {
         self.inner.next_link.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(crate) fn known_server(&self, name: &ServerName) -> Option<Arc<KnownServer<R>>> {
+    fn known_server(&self, name: &ServerName) -> Option<Arc<KnownServer<R>>> {
         lock(&self.inner.servers).get(name).cloned()
     }
 }
 
 /// How long an orderly close may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// A client that is not kept alive.
+pub(crate) struct WeakTcpClient<R: Runtime>(Weak<Inner<R>>);
+
+impl<R: Runtime> WeakTcpClient<R> {
+    pub(crate) fn upgrade(&self) -> Option<TcpClient<R>> {
+        self.0.upgrade().map(|inner| TcpClient { inner })
+    }
+}
 
 impl<R: Runtime> Owner<R> for Inner<R> {
     fn timed_out(self: Arc<Self>, link: &Link<R>, timed_out: TimedOut) {
@@ -561,17 +580,28 @@ impl<R: Runtime> Owner<R> for Inner<R> {
 
     fn ended(self: Arc<Self>, link: &Link<R>, reason: &CloseReason) {
         let server = link.server().cloned();
-        let known = server
-            .as_ref()
-            .and_then(|name| lock(&self.servers).get(name).cloned());
-        if let Some(known) = known {
-            known.lost(link);
-        }
-        self.events.send(&ConnectionEvent::Disconnected {
+        let client = TcpClient { inner: self };
+        let known = server.as_ref().and_then(|name| client.known_server(name));
+        let wanted = *reason != CloseReason::Local;
+        let again = client.inner.reconnect.clone().filter(|_| wanted);
+        let id = again.as_ref().map(|_| client.next_id());
+        let attempt = known.and_then(|known| known.lost(link, id));
+        client.inner.events.send(&ConnectionEvent::Disconnected {
             server,
             remote: link.remote(),
             reason: reason.clone(),
         });
+        if let (Some(again), Some(attempt)) = (again, attempt) {
+            let weak = client.downgrade();
+            let task = async move {
+                let result = again.run(weak, attempt).await;
+                if let Err(error) = result {
+                    tracing::warn!(%error, "the connection is lost");
+                }
+            };
+            let Inner { runtime, timeouts, .. } = &*client.inner;
+            timeouts.spawn(runtime, task);
+        }
     }
 }
 

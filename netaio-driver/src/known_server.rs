@@ -2,7 +2,7 @@
 //! making one.
 
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use event_listener::Event;
@@ -105,9 +105,9 @@ impl<R: Runtime> KnownServer<R> {
     /// The connection, once there is one; or, if nobody else is making one, the
     /// task of making it.
     pub(crate) async fn link_or_attempt(
-        &self,
+        self: &Arc<Self>,
         next_id: impl FnOnce() -> u64,
-    ) -> Result<Link<R>, Attempt<'_, R>> {
+    ) -> Result<Link<R>, Attempt<R>> {
         loop {
             let listener = self.changed.listen();
             {
@@ -125,10 +125,10 @@ impl<R: Runtime> KnownServer<R> {
     /// Takes it upon the caller to connect again in place of a broken
     /// connection, which is given as well.
     pub(crate) fn begin_reconnect(
-        &self,
+        self: &Arc<Self>,
         id: u64,
         broken: u64,
-    ) -> Option<(Attempt<'_, R>, Link<R>)> {
+    ) -> Option<(Attempt<R>, Link<R>)> {
         let mut state = lock(&self.state);
         if let Stage::Connecting(_) = state.stage {
             return None;
@@ -137,9 +137,12 @@ impl<R: Runtime> KnownServer<R> {
         Some((self.begin(&mut state, id), link))
     }
 
-    fn begin(&self, state: &mut State<R>, id: u64) -> Attempt<'_, R> {
+    fn begin(self: &Arc<Self>, state: &mut State<R>, id: u64) -> Attempt<R> {
         state.stage = Stage::Connecting(id);
-        Attempt { server: self, id }
+        Attempt {
+            server: Arc::clone(self),
+            id,
+        }
     }
 
     /// Notes a new connection; gives the one before it. One that comes of an
@@ -158,16 +161,24 @@ impl<R: Runtime> KnownServer<R> {
         Ok(state.link.replace(link))
     }
 
-    /// Notes that a connection is over.
-    pub(crate) fn lost(&self, link: &Link<R>) {
-        {
+    /// Notes that a connection is over. With an id, takes it upon the caller
+    /// to make another one at once, if this was the one in use.
+    pub(crate) fn lost(
+        self: &Arc<Self>,
+        link: &Link<R>,
+        reconnect: Option<u64>,
+    ) -> Option<Attempt<R>> {
+        let attempt = {
             let mut state = lock(&self.state);
             let own = state.link.as_ref().is_some_and(|own| own.is_same(link));
-            if own && state.stage == Stage::Connected {
-                state.stage = Stage::Apart;
+            if !own || state.stage != Stage::Connected {
+                return None;
             }
-        }
+            state.stage = Stage::Apart;
+            reconnect.map(|id| self.begin(&mut state, id))
+        };
         self.notify();
+        attempt
     }
 
     /// Wants no connection any more; gives the one that is there.
@@ -189,12 +200,17 @@ impl<R: Runtime> KnownServer<R> {
 
 /// An attempt to connect, which only one makes at a time. Dropped, it makes
 /// room for another.
-pub(crate) struct Attempt<'a, R: Runtime> {
-    server: &'a KnownServer<R>,
+pub(crate) struct Attempt<R: Runtime> {
+    server: Arc<KnownServer<R>>,
     id: u64,
 }
 
-impl<R: Runtime> Attempt<'_, R> {
+impl<R: Runtime> Attempt<R> {
+    /// The server that a connection to is being made.
+    pub(crate) fn server(&self) -> &KnownServer<R> {
+        &self.server
+    }
+
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
@@ -205,7 +221,7 @@ impl<R: Runtime> Attempt<'_, R> {
     }
 }
 
-impl<R: Runtime> Drop for Attempt<'_, R> {
+impl<R: Runtime> Drop for Attempt<R> {
     fn drop(&mut self) {
         {
             let mut state = lock(&self.server.state);

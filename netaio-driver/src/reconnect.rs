@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use netaio_proto::{Backoff, Random};
 
-use crate::client::TcpClient;
+use crate::client::{TcpClient, WeakTcpClient};
 use crate::events::ConnectionEvent;
 use crate::handler::Outcome;
+use crate::known_server::Attempt;
 use crate::link::fresh_seed;
 use crate::runtime::{Runtime, sleep_until};
 use crate::timeout::{IntoTimeoutOutcome, TimeoutEvent, TimeoutKind};
@@ -22,7 +23,10 @@ type OnReconnect<R> =
 /// connection, makes a new one, and says so. Python netaio's handler of the
 /// same name.
 ///
-/// Acts on request timeouts only. Requests that time out together cause one
+/// As a timeout handler it acts on request timeouts only; the same rules can
+/// be applied when a connection is lost, with
+/// [`ClientBuilder::reconnect_when_lost`](crate::ClientBuilder::reconnect_when_lost).
+/// Requests that time out together cause one
 /// reconnect; requests made meanwhile wait for it, within their own timeout.
 /// The first attempt is made at once; the delays between attempts grow from
 /// `delay` up to `max_delay`, with full jitter.
@@ -102,43 +106,51 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
     }
 
     async fn reconnect(&self, event: TimeoutEvent<TcpClient<R>>) -> Result<(), String> {
-        let client = event.node;
         if event.kind != TimeoutKind::Request {
             return Ok(());
         }
-        let Some(server) = client.known_server(&event.server) else {
-            return Ok(());
-        };
-        let Some(attempt) = client.begin_reconnect(&server, event.link) else {
-            return Ok(());
-        };
-        let mut random =
-            Random::from_seed(fresh_seed().map_err(|error| error.to_string())?);
+        match event.node.begin_reconnect(&event.server, event.link) {
+            Some(attempt) => self.run(event.node.downgrade(), attempt).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Connects, as often as it takes and is allowed. Does not keep the client
+    /// alive between attempts.
+    pub(crate) async fn run(
+        &self,
+        client: WeakTcpClient<R>,
+        attempt: Attempt<R>,
+    ) -> Result<(), String> {
+        let name = attempt.server().name().clone();
+        let seed = fresh_seed().map_err(|error| error.to_string())?;
+        let mut random = Random::from_seed(seed);
         let mut backoff = Backoff::new(self.delay)
             .cap(self.max_delay)
             .max_retries(self.max_retries);
         let mut after = Duration::ZERO;
-        loop {
+        let client = loop {
+            let Some(client) = client.upgrade().filter(|_| attempt.is_wanted()) else {
+                return Ok(());
+            };
             client.events_sender().send(&ConnectionEvent::Reconnecting {
-                server: event.server.clone(),
+                server: name.clone(),
                 attempt: backoff.attempts() + 1,
                 after,
             });
             let timeout = Some(self.connect_timeout);
-            let error = match client.attempt(&server, &attempt, timeout).await {
-                Ok(_) => break,
+            let error = match client.attempt(&attempt, timeout).await {
+                Ok(_) => break client,
                 Err(error) => error,
             };
-            tracing::debug!(server = %event.server, %error, "reconnect failed");
-            if !attempt.is_wanted() {
-                return Ok(());
-            }
+            tracing::debug!(server = %name, %error, "reconnect failed");
             after = backoff
                 .next_delay(&mut random)
                 .ok_or_else(|| format!("gave up reconnecting: {error}"))?;
-            let runtime = client.runtime();
-            sleep_until(runtime, runtime.now() + after).await;
-        }
+            let runtime = client.runtime().clone();
+            drop(client);
+            sleep_until(&runtime, runtime.now() + after).await;
+        };
         match &self.on_reconnect {
             None => Ok(()),
             Some(action) => match action(client) {

@@ -85,6 +85,8 @@ where
     }
 }
 
+const WHAT: &str = "the timeout handler";
+
 type Handler<N> =
     dyn Fn(TimeoutEvent<N>) -> Outcome<Result<(), String>> + Send + Sync;
 
@@ -111,18 +113,25 @@ impl<N: 'static> TimeoutHandling<N> {
     /// Tells the handler. A plain one has run when this returns; an async one
     /// runs on as a task. Whatever it does, the caller gets its error.
     pub(crate) fn tell<R: Runtime>(&self, runtime: &R, event: TimeoutEvent<N>) {
-        const WHAT: &str = "the timeout handler";
         let Some(handler) = lock(&self.handler).clone() else {
             return;
         };
         match guarded(WHAT, || handler(event)) {
             Some(Outcome::Ready(result)) => log(result),
             Some(Outcome::Pending(future)) => {
-                let task = async move { log(future.await) };
-                self.tasks.spawn(runtime, WHAT, task);
+                self.spawn(runtime, async move { log(future.await) });
             }
             None => {}
         }
+    }
+
+    /// Runs a task that is cancelled with the timeout handlers.
+    pub(crate) fn spawn<R: Runtime>(
+        &self,
+        runtime: &R,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.tasks.spawn(runtime, WHAT, task);
     }
 
     pub(crate) async fn cancel_tasks(&self) {

@@ -1,1 +1,448 @@
-//! t
+//! What ends a request, what must not, and who is answered.
+
+use std::time::Duration;
+
+use netaio_proto::{
+    Action, AuthFields, CloseReason, Connection, ConnectionConfig, Context,
+    Correlation, DefaultRoute, HandlerId, HmacAuthPlugin, Instant, Layers, Message,
+    MessageType, MessageTypes, Random, Request, RequestError, Router, SendError,
+};
+
+use crate::pair::{Pair, at, client, message, poll_all, request, written};
+use crate::python_server::PythonServer;
+use crate::server::{ECHO, OurServer, inner, inner_with, outer, routes, server};
+
+const ERRORS: [MessageType; 4] = [
+    MessageType::ERROR,
+    MessageType::AUTH_ERROR,
+    MessageType::NOT_FOUND,
+    MessageType::NOT_PERMITTED,
+];
+
+fn secured() -> ConnectionConfig {
+    ConnectionConfig {
+        layers: outer(),
+        ..ConnectionConfig::default()
+    }
+}
+
+/// The messages in these bytes, decoded without any plugins.
+fn frames(bytes: &[u8]) -> Vec<Message> {
+    let mut decoder = netaio_proto::FrameDecoder::new();
+    decoder.push(bytes);
+    let types = MessageTypes::default();
+    let frames = std::iter::from_fn(|| decoder.next_frame(&types));
+    let frames = frames.map(|frame| frame.unwrap().into_message().unwrap());
+    let frames = frames.collect();
+    assert_eq!(decoder.buffered(), 0);
+    frames
+}
+
+/// A message as it is on the wire.
+fn sealed(message: Message, layers: [&Layers; 2], rid: Option<&[u8]>) -> Vec<u8> {
+    let mut random = Random::from_seed([5; 32]);
+    let mut context = Context {
+        unix_time: 1,
+        random: &mut random,
+        local_peer: None,
+        peer: None,
+    };
+    let mut envelope = message.into_envelope();
+    for layer in layers {
+        layer.seal(&mut envelope, &mut context).unwrap();
+    }
+    if let Some(rid) = rid {
+        envelope.fields.set_bytes(AuthFields::RID, rid).unwrap();
+    }
+    envelope.into_message().unwrap().encode().unwrap()
+}
+
+/// The id of the only request that was just sent.
+fn sent_rid(connection: &mut Connection) -> Vec<u8> {
+    let sent = frames(&written(connection));
+    let [request] = &sent[..] else {
+        panic!("{} requests", sent.len());
+    };
+    let rid = request.fields().get_bytes(AuthFields::RID);
+    rid.expect("an id").to_vec()
+}
+
+#[test]
+fn every_terminal_type_ends_a_request_at_once() {
+    use MessageType as T;
+    let terminal = [T::RESPOND_URI, T::OK].into_iter().chain(ERRORS);
+    for correlation in [Correlation::RequestIds, Correlation::Off] {
+        for kind in terminal.clone() {
+            let config = ConnectionConfig {
+                correlation,
+                ..ConnectionConfig::default()
+            };
+            let mut pair = Pair::new(config, OurServer::plain(), 1);
+            let id = pair.ask("typed", &kind.code().to_string());
+            pair.drive();
+            let reply = pair.reply(id).clone();
+            assert_eq!(reply.message_type(), kind);
+            let status = reply.error_for_status();
+            assert_eq!(status.is_err(), ERRORS.contains(&kind));
+        }
+    }
+}
+
+#[test]
+fn every_error_type_ends_every_kind_of_request() {
+    use MessageType as T;
+    let asked = [T::REQUEST_URI, T::CREATE_URI, T::DELETE_URI, T::SUBSCRIBE_URI];
+    for kind in ERRORS {
+        for asked in asked {
+            let mut client = client(ConnectionConfig::default());
+            let asked = message(asked, "uri", "");
+            let id = client.request(at(0), Request::new(asked)).unwrap();
+            let reply = message(kind, "uri", "no");
+            client.handle_input(at(0), &reply.encode().unwrap());
+            let actions = poll_all(&mut client);
+            assert!(
+                matches!(&actions[..], [Action::Reply { request, .. }]
+                    if *request == id),
+                "{actions:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_confirmation_ends_what_it_confirms_and_nothing_else() {
+    use MessageType as T;
+    let pairs = [
+        (T::SUBSCRIBE_URI, T::CONFIRM_SUBSCRIBE),
+        (T::UNSUBSCRIBE_URI, T::CONFIRM_UNSUBSCRIBE),
+        (T::ADVERTISE_PEER, T::PEER_DISCOVERED),
+        (T::DISCONNECT, T::DISCONNECT),
+    ];
+    for (asked, _) in &pairs[..3] {
+        for (fits, confirmation) in &pairs {
+            let mut client = client(ConnectionConfig::default());
+            let request = Request::new(message(*asked, "netaio", ""));
+            client.request(at(0), request).unwrap();
+            let reply = message(*confirmation, "netaio", "");
+            client.handle_input(at(0), &reply.encode().unwrap());
+            let ended = poll_all(&mut client)
+                .iter()
+                .any(|action| matches!(action, Action::Reply { .. }));
+            assert_eq!(ended, asked == fits, "{asked} {confirmation}");
+        }
+    }
+}
+
+#[test]
+fn a_custom_type_ends_a_request_that_named_it_and_no_other() {
+    let mut types = MessageTypes::default();
+    let pong = types.register("PONG", 77).unwrap();
+    let config = ConnectionConfig {
+        types,
+        ..ConnectionConfig::default()
+    };
+    for named in [true, false] {
+        let server = OurServer::new(config.clone(), routes());
+        let mut pair = Pair::new(config.clone(), server, 1);
+        let mut request = Request::new(request("typed", "77"));
+        if named {
+            request = request.accept(pong);
+        }
+        let id = pair.send(request);
+        pair.drive();
+        match named {
+            true => assert_eq!(pair.reply(id).message_type(), pong),
+            false => assert!(pair.outcome(id).is_none()),
+        }
+    }
+}
+
+#[test]
+fn errors_of_a_python_server_that_name_no_request_end_it_at_once() {
+    let config = ConnectionConfig::default;
+    let mut pair = Pair::new(config(), PythonServer::plain(), 1);
+    for (uri, kind) in [
+        ("unknown", MessageType::NOT_FOUND),
+        ("error", MessageType::ERROR),
+    ] {
+        let id = pair.ask(uri, "");
+        pair.drive();
+        assert_eq!(pair.reply(id).message_type(), kind);
+    }
+    let forbidden = pair.ask("forbidden", "");
+    pair.drive();
+    let kind = pair.reply(forbidden).message_type();
+    assert_eq!(kind, MessageType::NOT_PERMITTED);
+    pair.assert_at_rest();
+}
+
+#[test]
+fn an_error_that_names_no_request_ends_the_oldest() {
+    for uri in ["", "ERROR"] {
+        let mut client = client(ConnectionConfig::default());
+        let oldest = Request::new(request("unknown", ""));
+        let oldest = client.request(at(0), oldest).unwrap();
+        client
+            .request(at(0), Request::new(request(uri, "")))
+            .unwrap();
+        let error = message(MessageType::NOT_FOUND, uri, "not found");
+        client.handle_input(at(0), &error.encode().unwrap());
+        let actions = poll_all(&mut client);
+        assert!(
+            matches!(&actions[..], [Action::Reply { request, .. }]
+                if *request == oldest),
+            "{actions:?}"
+        );
+    }
+}
+
+#[test]
+fn a_wrong_secret_ends_a_request_at_once_as_unauthorized() {
+    let wrong = Layers::new().auth(HmacAuthPlugin::new("wrong"));
+    let config = ConnectionConfig {
+        layers: wrong,
+        ..ConnectionConfig::default()
+    };
+    let refusal = RequestError::Unauthorized {
+        verified: false,
+        text: "HMAC auth failed".into(),
+    };
+    let mut pair = Pair::new(config.clone(), PythonServer::new(outer()), 1);
+    let id = pair.ask("echo", "");
+    pair.drive();
+    assert_eq!(pair.failure(id), &refusal);
+    pair.assert_at_rest();
+
+    let ours = OurServer::new(secured(), routes());
+    let mut pair = Pair::new(config, ours, 1);
+    let ids = [pair.ask("echo", "1"), pair.ask("echo", "2")];
+    pair.drive();
+    for id in ids {
+        assert_eq!(pair.failure(id), &refusal);
+    }
+    assert!(pair.server.handled.is_empty());
+    pair.assert_at_rest();
+}
+
+#[test]
+fn a_forged_reply_does_not_end_the_request() {
+    let reply = || message(MessageType::RESPOND_URI, "echo", "reply");
+    let other = Layers::new().auth(HmacAuthPlugin::new("other"));
+    let none = Layers::new();
+    let mut client = client(secured());
+    let asked = Request::new(request("echo", "reply"));
+    let id = client.request(at(0), asked).unwrap();
+    let rid = sent_rid(&mut client);
+    for layers in [&none, &other] {
+        for rid in [Some(&rid[..]), None] {
+            let forged = sealed(reply(), [&none, layers], rid);
+            client.handle_input(at(0), &forged);
+        }
+    }
+    let failed = poll_all(&mut client);
+    assert_eq!(failed.len(), 4);
+    for action in failed {
+        assert!(matches!(action, Action::AuthFailed(_)), "{action:?}");
+    }
+    assert!(written(&mut client).is_empty());
+
+    let genuine = sealed(reply(), [&none, &outer()], Some(&rid));
+    client.handle_input(at(0), &genuine);
+    let actions = poll_all(&mut client);
+    assert!(
+        matches!(&actions[..], [Action::Reply { request, message }]
+            if *request == id && message.content() == b"reply"),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn a_refusal_with_a_wrong_code_ends_nothing() {
+    let other = Layers::new().auth(HmacAuthPlugin::new("other"));
+    let mut client = client(secured());
+    let asked = Request::new(request("echo", ""));
+    client.request(at(0), asked).unwrap();
+    for kind in ERRORS {
+        let forged = message(kind, "ERROR", "forged");
+        let forged = sealed(forged, [&Layers::new(), &other], None);
+        client.handle_input(at(0), &forged);
+    }
+    let actions = poll_all(&mut client);
+    assert_eq!(actions.len(), 4);
+    assert!(actions.iter().all(|a| matches!(a, Action::AuthFailed(_))));
+    assert_eq!(client.pending(), 1);
+}
+
+#[test]
+fn a_reply_that_fails_the_inner_check_does_not_end_the_request() {
+    for outer in [Layers::new(), outer()] {
+        let config = ConnectionConfig {
+            layers: outer.clone(),
+            ..ConnectionConfig::default()
+        };
+        let mut client = client(config);
+        let asked = Request::new(request("echo", "")).layers(inner());
+        let id = client.request(at(0), asked).unwrap();
+        let rid = sent_rid(&mut client);
+        let reply = || message(MessageType::RESPOND_URI, "echo", "reply");
+        let none = Layers::new();
+        for layers in [&none, &inner_with("other")] {
+            for rid in [Some(&rid[..]), None] {
+                let forged = sealed(reply(), [layers, &outer], rid);
+                client.handle_input(at(0), &forged);
+            }
+        }
+        let failed = poll_all(&mut client);
+        assert_eq!(failed.len(), 4, "{failed:?}");
+        assert!(failed.iter().all(|a| matches!(a, Action::AuthFailed(_))));
+        let genuine = sealed(reply(), [&inner(), &outer], Some(&rid));
+        client.handle_input(at(0), &genuine);
+        let actions = poll_all(&mut client);
+        assert!(
+            matches!(&actions[..], [Action::Reply { request, message }]
+                if *request == id && message.content() == b"reply"),
+            "{actions:?}"
+        );
+    }
+}
+
+#[test]
+fn a_refusal_without_the_inner_layers_is_told_as_a_refusal() {
+    for (layers, verified) in [(outer(), true), (Layers::new(), false)] {
+        let config = ConnectionConfig {
+            layers,
+            ..ConnectionConfig::default()
+        };
+        let server = OurServer::new(config.clone(), routes());
+        let mut pair = Pair::new(config, server, 1);
+        let asked = Request::new(request("unknown", "")).layers(inner());
+        let id = pair.send(asked);
+        pair.drive();
+        let refusal = RequestError::Refused {
+            message_type: MessageType::NOT_FOUND,
+            verified,
+            text: "not found".into(),
+        };
+        assert_eq!(pair.failure(id), &refusal);
+    }
+}
+
+#[test]
+fn an_answer_is_never_answered() {
+    let quiet = || {
+        let mut connection = client(ConnectionConfig::default());
+        connection.set_router(Router::new().into());
+        connection
+    };
+    for kind in MessageType::STANDARD {
+        for rid in [None, Some(&b"12345678"[..])] {
+            let mut here = quiet();
+            let mut there = quiet();
+            let none = Layers::new();
+            let first = message(*kind, "unknown", "");
+            let first = sealed(first, [&none, &none], rid);
+            there.handle_input(at(0), &first);
+            let mut answers = 0;
+            for _ in 0..10 {
+                let _ = poll_all(&mut there);
+                let answer = written(&mut there);
+                answers += frames(&answer).len();
+                here.handle_input(at(0), &answer);
+                std::mem::swap(&mut here, &mut there);
+            }
+            let expected = usize::from(!kind.is_reply());
+            assert_eq!(answers, expected, "{kind}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_gives_no_means_to_answer_it() {
+    let mut router = Router::new();
+    router.insert(MessageType::RESPOND_URI, ECHO, Layers::new());
+    router.set_default_route(DefaultRoute::Handler(HandlerId(9)));
+    let mut server = server(ConnectionConfig::default(), router);
+    for kind in [MessageType::RESPOND_URI, MessageType::NOT_FOUND] {
+        let answer = message(kind, "uri", "").encode().unwrap();
+        server.handle_input(at(0), &answer);
+    }
+    let actions = poll_all(&mut server);
+    assert!(
+        matches!(
+            &actions[..],
+            [
+                Action::Dispatch { handler: ECHO, reply: None, .. },
+                Action::Dispatch { handler: HandlerId(9), reply: None, .. },
+            ]
+        ),
+        "{actions:?}"
+    );
+    assert_eq!(server.in_flight(), 0);
+}
+
+/// Which of three requests that take 30, 20 and 10 ms are answered first.
+fn order_of_replies(correlation: Correlation, uris: [&str; 3]) -> Vec<String> {
+    let config = ConnectionConfig {
+        correlation,
+        ..ConnectionConfig::default()
+    };
+    let mut router = routes();
+    let slow = (MessageType::REQUEST_URI, "slow/2");
+    router.insert(slow, crate::server::SLOW, Layers::new());
+    let server = OurServer::new(ConnectionConfig::default(), router);
+    let mut pair = Pair::new(config, server, 1);
+    for (uri, content) in uris.into_iter().zip(["30", "20", "10"]) {
+        pair.ask(uri, content);
+    }
+    pair.run_for(1_000);
+    let ended = pair.outcomes.iter();
+    ended
+        .map(|(id, _)| pair.reply(*id).text().into_owned())
+        .collect()
+}
+
+#[test]
+fn replies_to_requests_with_ids_leave_when_they_are_ready() {
+    let order = order_of_replies(Correlation::RequestIds, ["slow"; 3]);
+    assert_eq!(order, ["10", "20", "30"]);
+}
+
+#[test]
+fn replies_without_ids_keep_the_order_of_their_uri_and_of_no_other() {
+    let order = order_of_replies(Correlation::Off, ["slow"; 3]);
+    assert_eq!(order, ["30", "20", "10"]);
+    let order = order_of_replies(Correlation::Off, ["slow", "slow/2", "slow"]);
+    assert_eq!(order, ["20", "30", "10"]);
+}
+
+#[test]
+fn a_request_that_is_left_unanswered_holds_nobody_up() {
+    let mut connection = server(ConnectionConfig::default(), routes());
+    for _ in 0..3 {
+        let asked = request("never", "").encode().unwrap();
+        connection.handle_input(at(0), &asked);
+    }
+    let [first, second, third] = tokens(&mut connection)[..].try_into().unwrap();
+    let answer = |text| message(MessageType::OK, "never", text);
+    connection.reply(at(0), third, answer("3")).unwrap();
+    connection.reply(at(0), second, answer("2")).unwrap();
+    assert!(written(&mut connection).is_empty());
+    assert_eq!(connection.in_flight(), 3);
+    connection.no_reply(first);
+    let texts: Vec<_> = frames(&written(&mut connection))
+        .iter()
+        .map(|reply| reply.text().into_owned())
+        .collect();
+    assert_eq!(texts, ["2", "3"]);
+    assert_eq!(connection.in_flight(), 0);
+    assert_eq!(connection.queued(), 0);
+}
+
+fn tokens(connection: &mut Connection) -> Box<[netaio_proto::ReplyToken]> {
+    let actions = poll_all(connection).into_iter();
+    let tokens = actions.map(|action| match action {
+        Action::Dispatch { reply: Some(token), .. } => token,
+        other => panic!("{other:?}"),
+    });
+    tokens.collect()
+}
