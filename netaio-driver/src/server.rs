@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ struct Inner<R: Runtime> {
     endpoint: Arc<Endpoint<R>>,
     max_connections: usize,
     links: Mutex<BTreeMap<u64, Link<R>>>,
+    /// Sockets that are being listened on.
+    listeners: AtomicUsize,
     next_link: AtomicU64,
     events: Events,
     stopping: AtomicBool,
@@ -91,6 +93,7 @@ impl<R: Runtime> TcpServer<R> {
             endpoint: Arc::new(endpoint),
             max_connections,
             links: Mutex::default(),
+            listeners: AtomicUsize::new(0),
             next_link: AtomicU64::new(0),
             events: Events::default(),
             stopping: AtomicBool::new(false),
@@ -131,8 +134,13 @@ impl<R: Runtime> TcpServer<R> {
         }
         let address = self.inner.runtime.local_addr(&listener)?;
         tracing::info!(%address, "listening");
+        self.inner.listeners.fetch_add(1, Ordering::AcqRel);
+        let closed = ListenerClosed(Arc::clone(&self.inner));
         let accepting = accept_loop(Arc::clone(&self.inner), listener);
-        self.inner.runtime.spawn(accepting);
+        self.inner.runtime.spawn(async move {
+            accepting.await;
+            drop(closed);
+        });
         Ok(address)
     }
 
@@ -158,12 +166,12 @@ impl<R: Runtime> TcpServer<R> {
         self.inner.stop_listening();
         self.inner.begin_shutdown(within);
         let runtime = &self.inner.runtime;
-        let drained = until(runtime, deadline, self.inner.no_links()).await;
+        let drained = until(runtime, deadline, self.inner.nothing_open()).await;
         if drained.is_none() {
             self.inner.abort_all();
             // Closing takes each connection's task one turn.
             let grace = runtime.now() + Duration::from_millis(50);
-            let _ = until(runtime, grace, self.inner.no_links()).await;
+            let _ = until(runtime, grace, self.inner.nothing_open()).await;
         }
         self.inner.endpoint.clear();
         self.inner.stopped.store(true, Ordering::Release);
@@ -256,10 +264,12 @@ impl<R: Runtime> Inner<R> {
         }
     }
 
-    async fn no_links(&self) {
+    /// Waits until no connection and no listening socket is open.
+    async fn nothing_open(&self) {
         loop {
             let listener = self.changed.listen();
-            if lock(&self.links).is_empty() {
+            let listeners = self.listeners.load(Ordering::Acquire);
+            if listeners == 0 && lock(&self.links).is_empty() {
                 return;
             }
             listener.await;
@@ -325,6 +335,16 @@ async fn accept_loop<R: Runtime>(server: Arc<Inner<R>>, listener: R::TcpListener
                 sleep_until(runtime, runtime.now() + delay).await;
             }
         }
+    }
+}
+
+/// Dropped when a listening socket has been closed.
+struct ListenerClosed<R: Runtime>(Arc<Inner<R>>);
+
+impl<R: Runtime> Drop for ListenerClosed<R> {
+    fn drop(&mut self) {
+        self.0.listeners.fetch_sub(1, Ordering::AcqRel);
+        self.0.changed.notify(usize::MAX);
     }
 }
 

@@ -136,12 +136,14 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         }
         self.do_work(context);
         self.poll_handlers(context);
+        // An answer makes room for the next request, which may be here already.
+        let answered = !self.replies.is_empty();
         let reads = self.hand_over(now);
         self.wake();
         let wrote = self.write(context);
         let read = reads && self.read(context);
         let failed = std::mem::take(&mut self.failed);
-        if more || wrote || read || failed {
+        if more || answered || wrote || read || failed {
             Turn::Again
         } else {
             Turn::Wait
@@ -265,7 +267,8 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
     ) {
         let Some((handler, once)) = self.snapshot.handler(id) else {
             // Removed between routing and now: as if it had never been there.
-            self.answered(token, Finished::Answer(Ok(None)));
+            let reply = message.not_found().map_err(|e| e.to_string());
+            self.answered(token, Finished::Answer(reply.map(Some)));
             return;
         };
         if let Some(key) = once {

@@ -229,7 +229,7 @@ pub(crate) struct Requests {
     deadlines: Deadlines<u32>,
     serial: u64,
     live: usize,
-    /// Live requests that were sent without some of the endpoint's plugins.
+    /// Requests that were sent without some of the endpoint's plugins.
     unsealed: usize,
     grace: Duration,
     answers: Answers,
@@ -267,8 +267,8 @@ impl Requests {
         self.live
     }
 
-    /// Requests that somebody waits for and that were sent without some of the
-    /// endpoint's own plugins.
+    /// Requests in the table that were sent without some of the endpoint's own
+    /// plugins.
     pub(crate) fn unsealed(&self) -> usize {
         self.unsealed
     }
@@ -420,19 +420,10 @@ impl Requests {
         if let Some(rid) = rid {
             return self.find_by_rid(message_type, rid);
         }
-        let slot = self.oldest_for_uri(message_type, uri).or_else(|| {
-            let unlabelled = uri.is_empty() || uri == ERROR_URI.as_bytes();
-            let oldest = message_type.is_error() && unlabelled;
-            self.all.head.filter(|_| oldest)
-        });
-        let Some(slot) = slot else {
-            return Match::None;
-        };
-        self.answers = Answers::InOrder;
-        if now < self.unplaced_until {
-            return Match::Late;
+        match self.oldest(message_type, uri) {
+            Some(slot) => self.take_turn(now, slot),
+            None => Match::None,
         }
-        self.take_place(slot)
     }
 
     /// Finds the request that a refusal answers which proves nothing: by its
@@ -445,27 +436,29 @@ impl Requests {
         slot.map_or(Match::None, |slot| self.take_place(slot))
     }
 
-    /// Finds a live request that was sent without one of the endpoint's own
+    /// Finds the request that was sent without these of the endpoint's own
     /// plugins and is answered likewise.
     pub(crate) fn find_unsealed(
-        &self,
+        &mut self,
+        now: Instant,
         message_type: MessageType,
         uri: &[u8],
         rid: Option<u64>,
         outer: OuterUse,
-    ) -> Option<RequestId> {
+    ) -> Match {
         let slot = match rid {
             Some(rid) => self.by_rid.get(&rid).copied(),
-            None => self.oldest_for_uri(message_type, uri),
-        }?;
-        let pending = self.slot(slot)?;
-        let fits = !pending.abandoned
-            && pending.outer == outer
-            && pending.accepts(message_type);
-        fits.then_some(RequestId {
-            slot,
-            serial: pending.serial,
-        })
+            None => self.oldest(message_type, uri),
+        };
+        let fits = |pending: &Pending| {
+            let accepts = pending.abandoned || pending.accepts(message_type);
+            pending.outer == outer && accepts
+        };
+        match slot.filter(|slot| self.slot(*slot).is_some_and(fits)) {
+            Some(slot) if rid.is_some() => self.take_place(slot),
+            Some(slot) => self.take_turn(now, slot),
+            None => Match::None,
+        }
     }
 
     fn find_by_rid(&mut self, message_type: MessageType, rid: u64) -> Match {
@@ -488,6 +481,16 @@ impl Requests {
         }
     }
 
+    /// A reply without an id has come, which is the turn of the request in
+    /// `slot`.
+    fn take_turn(&mut self, now: Instant, slot: u32) -> Match {
+        self.answers = Answers::InOrder;
+        if now < self.unplaced_until {
+            return Match::Late;
+        }
+        self.take_place(slot)
+    }
+
     /// The reply to the request in `slot` has come: if that was given up, it
     /// swallows the reply and is gone.
     fn take_place(&mut self, slot: u32) -> Match {
@@ -507,11 +510,23 @@ impl Requests {
         Match::Late
     }
 
+    /// The oldest request that a reply without an id may answer: an error that
+    /// does not say what for may answer any.
+    fn oldest(&self, message_type: MessageType, uri: &[u8]) -> Option<u32> {
+        let unlabelled = uri.is_empty() || uri == ERROR_URI.as_bytes();
+        if message_type.is_error() && unlabelled {
+            self.all.head
+        } else {
+            self.oldest_for_uri(message_type, uri)
+        }
+    }
+
     /// The oldest request for `uri` that a reply of this type suits; failing
-    /// that, the oldest of all for it.
+    /// that, the oldest of all for it, if the type can end it.
     fn oldest_for_uri(&self, message_type: MessageType, uri: &[u8]) -> Option<u32> {
         /// Requests that one reply looks at, at most.
         const SEARCHED: usize = 64;
+        let accepts = |pending: &Pending| pending.accepts(message_type);
         let head = self.by_uri.get(uri)?.list.head?;
         let mut next = Some(head);
         for _ in 0..SEARCHED {
@@ -525,8 +540,7 @@ impl Requests {
                 break;
             }
         }
-        let custom = message_type.is_custom();
-        Some(head).filter(|_| !custom)
+        Some(head).filter(|slot| self.slot(*slot).is_some_and(accepts))
     }
 
     /// Whether the timeout of this request means that replies cannot be told
@@ -558,7 +572,6 @@ impl Requests {
         let deadline = core::mem::replace(&mut pending.deadline, until);
         pending.abandoned = true;
         pending.layers = Layers::new();
-        let unsealed = pending.outer != OuterUse::default();
         let uri = Arc::clone(&pending.uri);
         if armed {
             self.deadlines.remove(deadline, slot);
@@ -568,7 +581,6 @@ impl Requests {
             queue.abandoned += 1;
         }
         self.live -= 1;
-        self.unsealed -= usize::from(unsealed);
     }
 
     fn is_live(&self, id: RequestId) -> bool {
@@ -595,10 +607,8 @@ impl Requests {
                 queue.abandoned -= usize::from(pending.abandoned);
             }
         }
-        if !pending.abandoned {
-            self.live -= 1;
-            self.unsealed -= usize::from(pending.outer != OuterUse::default());
-        }
+        self.live -= usize::from(!pending.abandoned);
+        self.unsealed -= usize::from(pending.outer != OuterUse::default());
         self.give_back_memory();
         Some(pending)
     }

@@ -7,7 +7,8 @@ use netaio_proto::{
     RequestError, SendError,
 };
 
-use crate::pair::{Outcome, Pair, message, request, table_length};
+use crate::frames::{message, request};
+use crate::pair::{Outcome, Pair, table_length};
 use crate::python_server::PythonServer;
 use crate::server::{OurServer, Server, outer};
 
@@ -255,6 +256,7 @@ fn a_late_raw_refusal_is_not_taken_for_the_next_requests() {
 /// A thousand at a time, every other one cancelled, the rest timed out.
 fn a_hundred_thousand_given_up<S: Server>(mut pair: Pair<S>, pause: u64) {
     let mut timeouts = 0;
+    pair.outcomes.clear();
     for _ in 0..100 {
         for n in 0..1_000 {
             let id = pair.ask_for(100, "silent", "");

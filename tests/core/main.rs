@@ -3,6 +3,7 @@
 //! [`pair`] joins a client to a [`server::Server`]: ours, or a model of Python
 //! netaio's. Every test is decided by its seeds.
 
+mod frames;
 mod pair;
 mod python_server;
 mod server;

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use bytes::Buf;
 use netaio_proto::{
-    Action, Connection, ConnectionConfig, DefaultRoute, Instant, Message,
-    MessageType, Random, Request, RequestError, RequestId, Router, TimeoutContext,
+    Action, Connection, ConnectionConfig, DefaultRoute, Instant, Message, Random,
+    Request, RequestError, RequestId, Router, TimeoutContext,
 };
 
+use crate::frames::request;
 use crate::server::Server;
 
 /// Where the server is, as the client sees it.
@@ -277,37 +278,10 @@ pub(crate) fn client(config: ConnectionConfig) -> Connection {
     Connection::new(config, router, SERVER, [1; 32], Instant::EPOCH)
 }
 
-/// A `REQUEST_URI`.
-pub(crate) fn request(uri: &str, content: &str) -> Message {
-    message(MessageType::REQUEST_URI, uri, content)
-}
-
-/// A message of any type.
-pub(crate) fn message(kind: MessageType, uri: &str, content: &str) -> Message {
-    Message::new(kind, uri, content).expect("it is short")
-}
-
-/// Everything that waits to be written.
-pub(crate) fn written(connection: &mut Connection) -> Vec<u8> {
-    let outgoing = connection.outgoing();
-    let count = outgoing.remaining();
-    outgoing.copy_to_bytes(count).to_vec()
-}
-
-/// All the actions that there are now.
-pub(crate) fn poll_all(connection: &mut Connection) -> Vec<Action> {
-    std::iter::from_fn(|| connection.poll_action()).collect()
-}
-
 /// Requests in the table, those included that were given up.
 pub(crate) fn table_length(connection: &Connection) -> usize {
     let shown = format!("{connection:?}");
     let (_, after) = shown.split_once(" pending: ").expect("it is shown");
     let digits = after.split(',').next().expect("a number");
     digits.parse().expect("a number")
-}
-
-/// A moment, in milliseconds since the epoch.
-pub(crate) fn at(ms: u64) -> Instant {
-    Instant::from_micros(ms * 1000)
 }

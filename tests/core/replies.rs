@@ -1,16 +1,23 @@
 //! What ends a request, what must not, and who is answered.
 
-use std::time::Duration;
+use std::sync::Arc;
 
+use bytes::BytesMut;
+use netaio_proto::wire::MAX_URI_AND_CONTENT;
 use netaio_proto::{
-    Action, AuthFields, CloseReason, Connection, ConnectionConfig, Context,
-    Correlation, DefaultRoute, HandlerId, HmacAuthPlugin, Instant, Layers, Message,
-    MessageType, MessageTypes, Random, Request, RequestError, Router, SendError,
+    Action, AuthFields, CloseReason, Connection, ConnectionConfig, Correlation,
+    DefaultRoute, Envelope, HandlerId, HmacAuthPlugin, Layers, MessageType, MessageTypes, Request,
+    RequestError, Router, SendError,
 };
 
-use crate::pair::{Pair, at, client, message, poll_all, request, written};
+use crate::frames::{
+    at, frames, message, poll_all, request, sealed, sent_rid, tokens, written,
+};
+use crate::pair::{Pair, client};
 use crate::python_server::PythonServer;
-use crate::server::{ECHO, OurServer, inner, inner_with, outer, routes, server};
+use crate::server::{
+    CLIENT, ECHO, OurServer, inner, inner_with, outer, routes, server,
+};
 
 const ERRORS: [MessageType; 4] = [
     MessageType::ERROR,
@@ -24,47 +31,6 @@ fn secured() -> ConnectionConfig {
         layers: outer(),
         ..ConnectionConfig::default()
     }
-}
-
-/// The messages in these bytes, decoded without any plugins.
-fn frames(bytes: &[u8]) -> Vec<Message> {
-    let mut decoder = netaio_proto::FrameDecoder::new();
-    decoder.push(bytes);
-    let types = MessageTypes::default();
-    let frames = std::iter::from_fn(|| decoder.next_frame(&types));
-    let frames = frames.map(|frame| frame.unwrap().into_message().unwrap());
-    let frames = frames.collect();
-    assert_eq!(decoder.buffered(), 0);
-    frames
-}
-
-/// A message as it is on the wire.
-fn sealed(message: Message, layers: [&Layers; 2], rid: Option<&[u8]>) -> Vec<u8> {
-    let mut random = Random::from_seed([5; 32]);
-    let mut context = Context {
-        unix_time: 1,
-        random: &mut random,
-        local_peer: None,
-        peer: None,
-    };
-    let mut envelope = message.into_envelope();
-    for layer in layers {
-        layer.seal(&mut envelope, &mut context).unwrap();
-    }
-    if let Some(rid) = rid {
-        envelope.fields.set_bytes(AuthFields::RID, rid).unwrap();
-    }
-    envelope.into_message().unwrap().encode().unwrap()
-}
-
-/// The id of the only request that was just sent.
-fn sent_rid(connection: &mut Connection) -> Vec<u8> {
-    let sent = frames(&written(connection));
-    let [request] = &sent[..] else {
-        panic!("{} requests", sent.len());
-    };
-    let rid = request.fields().get_bytes(AuthFields::RID);
-    rid.expect("an id").to_vec()
 }
 
 #[test]
@@ -422,7 +388,7 @@ fn a_request_that_is_left_unanswered_holds_nobody_up() {
         let asked = request("never", "").encode().unwrap();
         connection.handle_input(at(0), &asked);
     }
-    let [first, second, third] = tokens(&mut connection)[..].try_into().unwrap();
+    let [first, second, third] = tokens(&mut connection);
     let answer = |text| message(MessageType::OK, "never", text);
     connection.reply(at(0), third, answer("3")).unwrap();
     connection.reply(at(0), second, answer("2")).unwrap();
@@ -438,11 +404,96 @@ fn a_request_that_is_left_unanswered_holds_nobody_up() {
     assert_eq!(connection.queued(), 0);
 }
 
-fn tokens(connection: &mut Connection) -> Box<[netaio_proto::ReplyToken]> {
-    let actions = poll_all(connection).into_iter();
-    let tokens = actions.map(|action| match action {
-        Action::Dispatch { reply: Some(token), .. } => token,
-        other => panic!("{other:?}"),
-    });
-    tokens.collect()
+#[test]
+fn a_token_fits_its_own_connection_only() {
+    let mut one = server(ConnectionConfig::default(), routes());
+    let config = Arc::new(ConnectionConfig::default());
+    let router = Arc::new(routes());
+    let mut two = Connection::new(config, router, CLIENT, [9; 32], at(0));
+    let asked = request("never", "").encode().unwrap();
+    one.handle_input(at(0), &asked);
+    two.handle_input(at(0), &asked);
+    let [of_one] = tokens(&mut one);
+    let [of_two] = tokens(&mut two);
+    let answer = || message(MessageType::OK, "never", "");
+    let refused = two.reply(at(0), of_one, answer());
+    assert_eq!(refused, Err(SendError::StaleToken));
+    assert_eq!(two.in_flight(), 1);
+    assert!(written(&mut two).is_empty());
+    assert_eq!(two.reply(at(0), of_two, answer()), Ok(()));
+    assert_eq!(frames(&written(&mut two)).len(), 1);
+}
+
+#[test]
+fn a_token_of_a_connection_that_is_over_is_refused() {
+    let mut connection = server(ConnectionConfig::default(), routes());
+    let asked = request("never", "").encode().unwrap();
+    connection.handle_input(at(0), &asked);
+    connection.handle_input(at(0), &asked);
+    let [one, two] = tokens(&mut connection);
+    connection.close(at(0), CloseReason::Local);
+    let answer = || message(MessageType::OK, "never", "");
+    let refused = connection.reply(at(0), one, answer());
+    assert_eq!(refused, Err(SendError::Closed));
+    assert_eq!(poll_all(&mut connection).len(), 1);
+    let refused = connection.reply_error(at(0), two, "too late");
+    assert_eq!(refused, Err(SendError::Closed));
+    assert!(written(&mut connection).is_empty());
+}
+
+#[test]
+fn a_reply_that_cannot_be_sealed_becomes_an_error() {
+    let longest = MAX_URI_AND_CONTENT - "never".len();
+    let longest = message(MessageType::OK, "never", &"x".repeat(longest));
+    for correlation in [Correlation::RequestIds, Correlation::Off] {
+        let config = ConnectionConfig {
+            correlation,
+            ..secured()
+        };
+        let server = OurServer::new(secured(), routes());
+        let mut pair = Pair::new(config, server, 1);
+        pair.wire.longest = 10_000;
+        let id = pair.ask("never", "");
+        pair.drive();
+        let token = pair.server.never.pop().expect("it is kept");
+        let connection = &mut pair.server.connection;
+        let sent = connection.reply(at(0), token, longest.clone());
+        assert!(matches!(sent, Err(SendError::Plugin(_))), "{sent:?}");
+        pair.drive();
+        let reply = pair.reply(id);
+        assert_eq!(reply.message_type(), MessageType::ERROR);
+        assert_eq!(reply.uri(), b"never");
+        assert_eq!(pair.server.connection.in_flight(), 0);
+    }
+}
+
+#[test]
+fn a_handler_that_fails_gives_its_peer_an_error_with_the_uri() {
+    let mut pair = Pair::new(secured(), OurServer::new(secured(), routes()), 1);
+    let id = pair.ask("error", "");
+    pair.drive();
+    let reply = pair.reply(id);
+    assert_eq!(reply.message_type(), MessageType::ERROR);
+    assert_eq!((reply.uri(), &*reply.text()), (&b"error"[..], "it broke"));
+}
+
+#[test]
+fn the_longest_uri_that_can_come_is_answered_too() {
+    // Longer than a message of our own may have.
+    let mut body = vec![0xff, 0xfd];
+    body.resize(2 + 0xfffd, b'u');
+    let envelope = Envelope {
+        message_type: MessageType::REQUEST_URI,
+        fields: AuthFields::new(),
+        body: BytesMut::from(&body[..]),
+    };
+    let longest = envelope.into_message().unwrap().encode().unwrap();
+    let mut damaged = longest.clone();
+    damaged[5] ^= 1;
+    for bytes in [longest, damaged] {
+        let mut connection = server(ConnectionConfig::default(), routes());
+        connection.handle_input(at(0), &bytes);
+        let _ = poll_all(&mut connection);
+        assert_eq!(frames(&written(&mut connection)).len(), 1);
+    }
 }

@@ -7,7 +7,8 @@ use netaio_proto::{
     Router,
 };
 
-use crate::pair::{Outcome, Pair, request};
+use crate::frames::{at, request};
+use crate::pair::{Outcome, Pair};
 use crate::python_server::PythonServer;
 use crate::server::{OurServer, SLOW, Server, outer};
 
@@ -130,6 +131,6 @@ fn replies_take_their_time_and_still_find_their_requests() {
         let mut pair = Pair::new(config, server, 9);
         pair.wire.latency = std::time::Duration::from_millis(7);
         interleaved(&mut pair, 9, 20);
-        assert!(pair.now >= crate::pair::at(20 * 14), "{:?}", pair.now);
+        assert!(pair.now >= at(20 * 14), "{:?}", pair.now);
     }
 }

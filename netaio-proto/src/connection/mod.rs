@@ -20,7 +20,7 @@ use crate::action::{Action, CloseReason, ReplyToken};
 use crate::config::{ConnectionConfig, Role};
 use crate::counters::Counters;
 use crate::decoder::FrameDecoder;
-use crate::error::{PluginError, RequestError, SendError};
+use crate::error::{PluginError, RequestError, SendError, TooLong};
 use crate::in_flight::{Cursor, InFlight, RID_LENGTH, ReplyTo};
 use crate::outgoing::Outgoing;
 use crate::plugin::{Context, Layers, Peer};
@@ -289,7 +289,7 @@ impl Connection {
         text: &str,
     ) -> Result<(), SendError> {
         let uri = self.in_flight.uri(&token).unwrap_or_default();
-        match Message::new(MessageType::ERROR, uri, text) {
+        match own_reply(MessageType::ERROR, uri, text) {
             Ok(reply) => self.reply(now, token, reply),
             Err(error) => {
                 self.no_reply(token);
@@ -529,8 +529,7 @@ impl Connection {
         if sent.is_err() {
             // Whoever asked must not wait for a reply that cannot be sent.
             let text = "the reply cannot be sent";
-            let sorry = Message::new(MessageType::ERROR, &to.uri, text);
-            if let Ok(sorry) = sorry {
+            if let Ok(sorry) = own_reply(MessageType::ERROR, &to.uri, text) {
                 // If not even that can be sealed, nothing more can be said.
                 let _ = self.seal_and_push(sorry, &to.layers, outer, to.rid);
             }
@@ -607,6 +606,16 @@ impl Connection {
         self.state = State::Closed;
         Some(Action::Closed { reason })
     }
+}
+
+/// A reply that an endpoint makes itself; without the URI if that leaves no
+/// room for the text.
+fn own_reply(
+    kind: MessageType,
+    uri: &[u8],
+    text: &str,
+) -> Result<Message, TooLong> {
+    Message::new(kind, uri, text).or_else(|_| Message::new(kind, "", text))
 }
 
 impl fmt::Debug for Connection {

@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 
 use bytes::Buf as _;
 
-use super::{Connection, State};
+use super::{Connection, State, own_reply};
 use crate::action::{Action, AuthFailed, CloseReason, LayerKind};
 use crate::config::Compatibility;
 use crate::decoder::BadFrame;
@@ -20,6 +20,7 @@ use crate::wire::message::{ERROR_URI, Envelope, Message};
 use crate::wire::message_type::MessageType;
 
 const INVALID: &str = "invalid message";
+const NOT_FOUND: &str = "not found";
 
 /// What became of a frame: an action, or nothing that the caller need know.
 type Outcome = Option<Action>;
@@ -239,8 +240,15 @@ impl Connection {
         error: OpenError,
     ) -> Outcome {
         let id = rid.map(u64::from_be_bytes);
-        if let Some((request, message)) = self.find_unsealed(&envelope, id) {
-            return self.deliver(request, message, false);
+        match self.find_unsealed(&envelope, id) {
+            Some((Match::Request(request), message)) => {
+                return self.deliver(request, message, false);
+            }
+            Some(_) => {
+                self.counters.late_replies += 1;
+                return None;
+            }
+            None => {}
         }
         let kind = envelope.message_type;
         let refusal = matches!(kind, MessageType::AUTH_ERROR | MessageType::ERROR);
@@ -271,7 +279,7 @@ impl Connection {
         &mut self,
         envelope: &Envelope,
         rid: Option<u64>,
-    ) -> Option<(RequestId, Message)> {
+    ) -> Option<(Match, Message)> {
         if self.requests.unsealed() == 0 {
             return None;
         }
@@ -288,9 +296,11 @@ impl Connection {
             layers.open(&mut attempt, &mut self.context()).ok()?;
             let message = attempt.into_message()?;
             let kind = message.message_type();
-            let request =
-                self.requests.find_unsealed(kind, message.uri(), rid, way)?;
-            Some((request, message))
+            let uri = message.uri();
+            match self.requests.find_unsealed(self.now, kind, uri, rid, way) {
+                Match::None => None,
+                found => Some((found, message)),
+            }
         })
     }
 
@@ -323,7 +333,7 @@ impl Connection {
         let layers = route.map_or(&self.config.layers, Route::layers);
         let text = layers.auth.as_ref().map_or("auth failed", |p| p.error_text());
         let uri = self.own_uri(&message, ERROR_URI);
-        let default_reply = Message::new(MessageType::AUTH_ERROR, uri, text)
+        let default_reply = own_reply(MessageType::AUTH_ERROR, uri, text)
             .ok()
             .filter(|_| answerable);
         let reply = answerable
@@ -352,7 +362,7 @@ impl Connection {
             let token = self.token(message.uri(), rid, Layers::new(), true);
             let uri = self.own_uri(&message, ERROR_URI);
             let text = "undecryptable message";
-            match Message::new(MessageType::ERROR, uri, text) {
+            match own_reply(MessageType::ERROR, uri, text) {
                 Ok(reply) => self.reply_now(token, reply),
                 Err(_) => self.no_reply(token),
             }
@@ -437,7 +447,7 @@ impl Connection {
         match (default, reply) {
             (DefaultRoute::NotFound, Some(token)) => {
                 let uri = self.own_uri(&message, "");
-                match Message::make_not_found(None, Some(uri)) {
+                match own_reply(MessageType::NOT_FOUND, uri, NOT_FOUND) {
                     Ok(not_found) => self.reply_now(token, not_found),
                     Err(_) => self.no_reply(token),
                 }
@@ -486,7 +496,7 @@ impl Connection {
                 None => ERROR_URI.as_bytes(),
             };
             let token = self.token(uri, rid, Layers::new(), false);
-            match Message::new(MessageType::ERROR, uri, INVALID) {
+            match own_reply(MessageType::ERROR, uri, INVALID) {
                 Ok(reply) => self.reply_now(token, reply),
                 Err(_) => self.no_reply(token),
             }
