@@ -21,28 +21,24 @@ use crate::timeout::{IntoTimeoutOutcome, TimeoutEvent};
 macro_rules! common_settings {
     () => {
         /// Authenticates all messages, unless a message is sent without.
-        #[must_use]
         pub fn auth(mut self, plugin: impl AuthPlugin + 'static) -> Self {
             self.config.layers.auth = Some(Arc::new(plugin));
             self
         }
 
         /// Encrypts all messages, unless a message is sent without.
-        #[must_use]
         pub fn cipher(mut self, plugin: impl CipherPlugin + 'static) -> Self {
             self.config.layers.cipher = Some(Arc::new(plugin));
             self
         }
 
         /// Both plugins at once.
-        #[must_use]
         pub fn layers(mut self, layers: Layers) -> Self {
             self.config.layers = layers;
             self
         }
 
         /// The bounds of each connection.
-        #[must_use]
         pub fn limits(mut self, limits: Limits) -> Self {
             self.config.limits = limits;
             self
@@ -50,14 +46,12 @@ macro_rules! common_settings {
 
         /// The message types that are understood: the protocol's own and
         /// yours.
-        #[must_use]
         pub fn message_types(mut self, types: MessageTypes) -> Self {
             self.config.types = types;
             self
         }
 
         /// Whether requests carry ids. Default: they do.
-        #[must_use]
         pub fn correlation(mut self, correlation: Correlation) -> Self {
             self.config.correlation = correlation;
             self
@@ -65,14 +59,12 @@ macro_rules! common_settings {
 
         /// How far to go in behaving as Python netaio 0.0.9 does. Default: no
         /// further than its users need.
-        #[must_use]
         pub fn compatibility(mut self, compatibility: Compatibility) -> Self {
             self.config.compatibility = compatibility;
             self
         }
 
         /// Who this endpoint is, for plugins that want to know.
-        #[must_use]
         pub fn local_peer(mut self, peer: Peer) -> Self {
             self.config.local_peer = Some(Arc::new(peer));
             self

@@ -305,38 +305,26 @@ impl<R: Runtime> Link<R> {
 
     /// Sends a request, if there is room for it now.
     pub(crate) fn try_request(&self, request: Request) -> Submitted<R> {
-        let submitted = self.act(|state, now| {
-            if let Some(reason) = &state.closed {
-                let reason = reason.clone();
-                let sent = false;
-                return Err(Submitted::Failed(RequestError::Disconnected {
-                    sent,
+        self.act(|state, now| {
+            if let Some(reason) = state.closed.clone() {
+                let error = RequestError::Disconnected {
+                    sent: false,
                     reason,
-                }));
+                };
+                return Submitted::Failed(error);
             }
             if let Err(error) = state.connection.can_send() {
-                return Err(Submitted::NotNow(request, error));
+                return Submitted::NotNow(request, error);
             }
-            let request = state
-                .connection
-                .request(now, request)
-                .map_err(|error| Submitted::Failed(error.into()))?;
-            let waiter = state.waiters.insert(Waiter::default());
-            let slot = request.slot();
-            if state.waiting.len() <= slot {
-                state.waiting.resize(slot + 1, usize::MAX);
+            match state.connection.request(now, request) {
+                Err(error) => Submitted::Failed(error.into()),
+                Ok(request) => Submitted::Sent(ReplyFuture {
+                    link: self.clone(),
+                    request,
+                    waiter: Some(state.wait_for(request)),
+                }),
             }
-            state.waiting[slot] = waiter;
-            Ok((request, waiter))
-        });
-        match submitted {
-            Err(submitted) => submitted,
-            Ok((request, waiter)) => Submitted::Sent(ReplyFuture {
-                link: self.clone(),
-                request,
-                waiter: Some(waiter),
-            }),
-        }
+        })
     }
 
     /// Sends a request once there is room for it; gives up at `deadline`.
@@ -392,6 +380,17 @@ impl LinkState {
             Some(task) if task.will_wake(waker) => {}
             task => *task = Some(waker.clone()),
         }
+    }
+
+    /// Makes a place for whoever waits for the reply to a request.
+    fn wait_for(&mut self, request: RequestId) -> usize {
+        let waiter = self.waiters.insert(Waiter::default());
+        let slot = request.slot();
+        if self.waiting.len() <= slot {
+            self.waiting.resize(slot + 1, usize::MAX);
+        }
+        self.waiting[slot] = waiter;
+        waiter
     }
 
     /// Ends a request; gives whom to wake, once the lock is released.

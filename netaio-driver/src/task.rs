@@ -33,6 +33,7 @@ const CHUNKS: usize = 32;
 
 pub(crate) struct ConnectionTask<R: Runtime, S> {
     link: Link<R>,
+    span: tracing::Span,
     stream: S,
     timer: R::Timer,
     /// What the timer is set to.
@@ -101,12 +102,17 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
     pub(crate) fn new(link: Link<R>, stream: S) -> Self {
         let shared = link.shared();
         let timer = shared.runtime.timer();
+        let span = match link.server() {
+            Some(server) => tracing::debug_span!("connection", %server),
+            None => tracing::debug_span!("connection", from = %link.remote()),
+        };
         let snapshot = shared.endpoint.snapshot();
         link.lock()
             .connection
             .set_router(Arc::clone(&snapshot.router));
         Self {
             link,
+            span,
             stream,
             timer,
             alarm: None,
@@ -485,6 +491,7 @@ impl<R: Runtime, S: ByteStream> Future for ConnectionTask<R, S> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
+        let _entered = this.span.clone().entered();
         for _ in 0..TURNS {
             match this.turn(context) {
                 Turn::Again => {}

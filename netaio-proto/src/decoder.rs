@@ -57,6 +57,8 @@ pub struct BadFrame {
     pub error: ProtocolError,
     /// The frame as a message, if it is one but for its checksum or type.
     pub message: Option<Message>,
+    /// The auth fields; none if they cannot be decoded.
+    pub fields: AuthFields,
 }
 
 impl FrameDecoder {
@@ -130,9 +132,15 @@ impl FrameDecoder {
         let length = frame.length();
         let verdict = frame.check(types).and_then(|()| frame.verify_checksum());
         if let Err(error) = verdict {
-            let message = copy_out(&frame).and_then(Envelope::into_message);
+            let envelope = copy_out(&frame);
+            let fields = envelope.as_ref().map(|e| e.fields.clone());
+            let bad = BadFrame {
+                error,
+                message: envelope.and_then(Envelope::into_message),
+                fields: fields.unwrap_or_default(),
+            };
             self.skip(length);
-            return Some(Err(BadFrame { error, message }));
+            return Some(Err(bad));
         }
         if length < SPLIT_OFF {
             let envelope = copy_out(&frame);

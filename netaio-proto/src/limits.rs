@@ -24,11 +24,11 @@ pub struct Limits {
     pub max_pending: usize,
     /// Requests of the peer that have been dispatched but not yet answered. At
     /// the bound no further request is decoded, and the peer is not read from
-    /// while what came before waits. Default: 256.
+    /// while one waits. Default: 256.
     pub max_in_flight: usize,
-    /// Bytes waiting to be written at which the peer is no longer read from: a
-    /// peer that does not take its replies gets no more of them made. Default:
-    /// 256 KiB.
+    /// Bytes waiting to be written at which no further request is decoded, and
+    /// the peer is not read from while one waits: a peer that does not take its
+    /// replies gets no more of them made. Default: 256 KiB.
     pub outgoing_high_water: usize,
     /// Bytes waiting to be written at which sending fails with
     /// `SendError::OutgoingFull`. Replies to what was accepted before still get

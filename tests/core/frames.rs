@@ -42,7 +42,11 @@ pub(crate) fn frames(bytes: &[u8]) -> Vec<Message> {
 }
 
 /// A message as it is on the wire.
-pub(crate) fn sealed(message: Message, layers: [&Layers; 2], rid: Option<&[u8]>) -> Vec<u8> {
+pub(crate) fn sealed(
+    message: Message,
+    layers: [&Layers; 2],
+    rid: Option<&[u8]>,
+) -> Vec<u8> {
     let mut random = Random::from_seed([5; 32]);
     let mut context = Context {
         unix_time: 1,
@@ -73,7 +77,9 @@ pub(crate) fn sent_rid(connection: &mut Connection) -> Vec<u8> {
 /// The means to answer the messages that were dispatched, of which there are
 /// `N`.
 #[track_caller]
-pub(crate) fn tokens<const N: usize>(connection: &mut Connection) -> [ReplyToken; N] {
+pub(crate) fn tokens<const N: usize>(
+    connection: &mut Connection,
+) -> [ReplyToken; N] {
     let actions = poll_all(connection).into_iter();
     let tokens = actions.map(|action| match action {
         Action::Dispatch {

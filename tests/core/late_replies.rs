@@ -196,7 +196,9 @@ fn after_the_grace_nothing_is_left_of_a_request_that_was_given_up() {
     let id = pair.ask_for(100, "never", "");
     pair.run_for(599);
     pair.assert_timed_out(id);
-    let refused = pair.client.request(pair.now, Request::new(request("echo", "")));
+    let refused = pair
+        .client
+        .request(pair.now, Request::new(request("echo", "")));
     assert_eq!(refused, Err(SendError::TooManyPending { limit: 1 }));
     pair.run_for(1);
     pair.assert_at_rest();
@@ -212,7 +214,11 @@ fn a_peer_that_repeats_only_some_ids_gives_nobody_anothers_reply() {
     let late = pair.ask_for(100, "slow", "300 late");
     pair.run_for(100);
     pair.assert_timed_out(late);
-    assert_eq!(table_length(&pair.client), 0, "so far all ids were repeated");
+    assert_eq!(
+        table_length(&pair.client),
+        0,
+        "so far all ids were repeated"
+    );
     // Which of the two replies without an id that come now is whose cannot be
     // known: it keeps neither.
     let unlucky = pair.ask_for(1_000, "slow", "0 unlucky");
@@ -249,7 +255,10 @@ fn a_late_raw_refusal_is_not_taken_for_the_next_requests() {
     pair.run_for(50);
     assert!(matches!(
         pair.failure(next),
-        RequestError::Unauthorized { verified: false, .. }
+        RequestError::Unauthorized {
+            verified: false,
+            ..
+        }
     ));
 }
 

@@ -13,9 +13,7 @@ use crate::frames::{
 };
 use crate::pair::Pair;
 use crate::python_server::PythonServer;
-use crate::server::{
-    ECHO, OurServer, inner, inner_with, outer, routes, server,
-};
+use crate::server::{ECHO, OurServer, inner, inner_with, outer, routes, server};
 
 const PROTECTED: (MessageType, &str) = (MessageType::REQUEST_URI, "protected");
 
@@ -210,7 +208,13 @@ fn partial() -> [(OuterUse, Layers); 3] {
     };
     [
         (OuterUse { auth: false, ..all }, cipher()),
-        (OuterUse { cipher: false, ..all }, hmac()),
+        (
+            OuterUse {
+                cipher: false,
+                ..all
+            },
+            hmac(),
+        ),
         (neither, Layers::new()),
     ]
 }

@@ -141,7 +141,10 @@ impl<S: Server> Pair<S> {
         let Some(next) = self.next_wakeup() else {
             return false;
         };
-        assert!(next > self.now, "a deadline stays at {next:?} though handled");
+        assert!(
+            next > self.now,
+            "a deadline stays at {next:?} though handled"
+        );
         self.now = next;
         true
     }

@@ -6,8 +6,8 @@ use bytes::BytesMut;
 use netaio_proto::wire::MAX_URI_AND_CONTENT;
 use netaio_proto::{
     Action, AuthFields, CloseReason, Connection, ConnectionConfig, Correlation,
-    DefaultRoute, Envelope, HandlerId, HmacAuthPlugin, Layers, MessageType, MessageTypes, Request,
-    RequestError, Router, SendError,
+    DefaultRoute, Envelope, HandlerId, HmacAuthPlugin, Layers, MessageType,
+    MessageTypes, Request, RequestError, Router, SendError,
 };
 
 use crate::frames::{
@@ -57,7 +57,12 @@ fn every_terminal_type_ends_a_request_at_once() {
 #[test]
 fn every_error_type_ends_every_kind_of_request() {
     use MessageType as T;
-    let asked = [T::REQUEST_URI, T::CREATE_URI, T::DELETE_URI, T::SUBSCRIBE_URI];
+    let asked = [
+        T::REQUEST_URI,
+        T::CREATE_URI,
+        T::DELETE_URI,
+        T::SUBSCRIBE_URI,
+    ];
     for kind in ERRORS {
         for asked in asked {
             let mut client = client(ConnectionConfig::default());
@@ -337,8 +342,16 @@ fn an_answer_gives_no_means_to_answer_it() {
         matches!(
             &actions[..],
             [
-                Action::Dispatch { handler: ECHO, reply: None, .. },
-                Action::Dispatch { handler: HandlerId(9), reply: None, .. },
+                Action::Dispatch {
+                    handler: ECHO,
+                    reply: None,
+                    ..
+                },
+                Action::Dispatch {
+                    handler: HandlerId(9),
+                    reply: None,
+                    ..
+                },
             ]
         ),
         "{actions:?}"

@@ -55,7 +55,10 @@ fn interleaved<S: Server>(pair: &mut Pair<S>, seed: u8, requests: usize) {
     }
     pair.drive();
     assert!(pair.actions.is_empty(), "{:?}", pair.actions);
-    assert_eq!(pair.client.counters().replies, (REQUESTERS * requests) as u64);
+    assert_eq!(
+        pair.client.counters().replies,
+        (REQUESTERS * requests) as u64
+    );
 }
 
 fn slow_routes() -> Router {
@@ -77,7 +80,11 @@ fn config(correlation: Correlation, layers: Layers) -> ConnectionConfig {
 }
 
 fn towards_ours(correlation: Correlation, seed: u8, requests: usize) {
-    let layers = if seed % 2 == 0 { outer() } else { Layers::new() };
+    let layers = if seed % 2 == 0 {
+        outer()
+    } else {
+        Layers::new()
+    };
     let config = config(correlation, layers);
     let server = OurServer::new(config.clone(), slow_routes());
     let mut pair = Pair::new(config, server, seed);
@@ -88,7 +95,11 @@ fn towards_ours(correlation: Correlation, seed: u8, requests: usize) {
 }
 
 fn towards_python(correlation: Correlation, seed: u8, requests: usize) {
-    let layers = if seed % 2 == 0 { outer() } else { Layers::new() };
+    let layers = if seed % 2 == 0 {
+        outer()
+    } else {
+        Layers::new()
+    };
     let config = config(correlation, layers.clone());
     let mut pair = Pair::new(config, PythonServer::new(layers), seed);
     pair.wire.longest = usize::from(seed) * 40;

@@ -160,7 +160,10 @@ impl Server for OurServer {
 
     fn wakeup(&self) -> Option<Instant> {
         let due = self.waiting.keys().map(|(due, _)| *due).next();
-        [due, self.connection.poll_timeout()].into_iter().flatten().min()
+        [due, self.connection.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 

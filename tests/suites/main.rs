@@ -1,1 +1,49 @@
-//! To come.
+//! Scenarios: clients and servers over real sockets, on every runtime.
+//!
+//! Each scenario is written once, for any [`TestRuntime`](runtimes::TestRuntime),
+//! and is a test of its own on each runtime. A new runtime is one line in
+//! [`on_every_runtime`].
+
+/// Makes one test per scenario and runtime, in a module per runtime.
+macro_rules! on_every_runtime {
+    ($($scenario:ident),* $(,)?) => {
+        on_runtime!(tokio, netaio_tokio::Tokio, OneThread, $($scenario)*);
+        on_runtime!(tokio_threads, netaio_tokio::Tokio, Threads, $($scenario)*);
+    };
+}
+
+macro_rules! on_runtime {
+    ($module:ident, $runtime:ty, $flavour:ident, $($scenario:ident)*) => {
+        mod $module {
+            $(
+                #[test]
+                fn $scenario() {
+                    let flavour = crate::runtimes::Flavour::$flavour;
+                    crate::runtimes::run::<$runtime, _>(flavour, super::$scenario);
+                }
+            )*
+        }
+    };
+}
+
+mod bounds;
+mod connecting;
+mod contents;
+mod dropped_futures;
+mod endings;
+mod ends;
+mod events;
+mod handlers;
+mod late_replies;
+mod logs;
+mod race;
+mod raw_peer;
+mod reconnect;
+mod routes;
+mod runtimes;
+mod secrets;
+mod several_servers;
+mod shutdown;
+mod streams;
+mod timeout_handlers;
+mod waiting;

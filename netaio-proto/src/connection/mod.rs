@@ -64,8 +64,8 @@ pub struct Connection {
     in_flight: InFlight,
     actions: VecDeque<Action>,
     state: State,
-    /// The peer will send no more.
-    eof: bool,
+    /// Since when the peer sends no more.
+    eof: Option<Instant>,
     last_activity: Instant,
     /// What had been written when activity was last looked for.
     idle_mark: u64,
@@ -121,7 +121,7 @@ impl Connection {
             taken: 0,
             actions: VecDeque::new(),
             state: State::Open,
-            eof: false,
+            eof: None,
             last_activity: now,
             idle_mark: 0,
             frame_timer,
@@ -155,7 +155,7 @@ impl Connection {
     /// through and answered; requests of ours that are then unanswered fail.
     pub fn handle_eof(&mut self, now: Instant) {
         self.advance(now);
-        self.eof = true;
+        self.eof.get_or_insert(self.now);
     }
 
     /// Notes what time it is on the wall, in seconds since 1970. Plugins put
@@ -385,16 +385,16 @@ impl Connection {
         self.note_input(now, received);
     }
 
-    /// Whether to read from the peer now. `false` while it does not take what
-    /// we have for it, while as many of its requests are unanswered as the
-    /// limits allow, and while actions wait to be polled.
+    /// Whether to read from the peer now. `false` while a request of its waits
+    /// to be taken in because it does not take what we have for it, or because
+    /// as many are unanswered as the limits allow; and while actions wait to be
+    /// polled. Replies to requests of ours are read in any case: a peer that
+    /// sends them may be waiting for that itself.
     pub fn wants_read(&self) -> bool {
-        let limits = &self.config.limits;
         let open = matches!(self.state, State::Open | State::Draining { .. });
-        open && !self.eof
-            && self.queued() < limits.outgoing_high_water
-            && self.in_flight.len() < limits.max_in_flight
+        open && self.eof.is_none()
             && self.decoder.buffered() < Header::MAX_FRAME
+            && !self.holds_up()
     }
 
     /// Bytes that wait to be written, replies included that wait for others.

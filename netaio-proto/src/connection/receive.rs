@@ -56,22 +56,18 @@ impl Connection {
 
     /// Takes the next frame in, if one is there and may be taken.
     fn decode_next(&mut self) -> Option<Outcome> {
-        let header = self.decoder.header()?;
-        let is_reply = header.message_type.is_reply();
-        if !is_reply {
-            let limits = &self.config.limits;
-            if self.state != State::Open && !self.eof {
-                // Shutting down: it comes too late to be accepted.
-                return self.decoder.skip_frame().then(|| {
-                    self.restart_frame_timer();
-                    None
-                });
-            }
-            let full = self.in_flight.len() >= limits.max_in_flight
-                || self.queued() >= limits.outgoing_high_water;
-            if full {
-                return None;
-            }
+        let kind = self.decoder.header()?.message_type;
+        // A custom type may be a reply as well: its id will tell.
+        let awaited = kind.is_custom() && self.requests.live() > 0;
+        if self.state != State::Open && !kind.is_reply() && !awaited {
+            // Shutting down: it comes too late to be accepted.
+            return self.decoder.skip_frame().then(|| {
+                self.restart_frame_timer();
+                None
+            });
+        }
+        if self.state == State::Open && self.holds_up() {
+            return None;
         }
         let frame = self.decoder.next_frame(&self.config.types)?;
         self.restart_frame_timer();
@@ -80,14 +76,30 @@ impl Connection {
                 self.counters.frames_in += 1;
                 self.receive(envelope)
             }
-            Err(bad) => self.reject_frame(bad),
+            Err(bad) => self.reject_frame(kind, bad),
         })
+    }
+
+    /// Whether a whole frame is there that is no reply and has to wait: as many
+    /// requests are in flight, or as many bytes wait to be written, as the
+    /// limits allow. A part of a frame does not wait: the peer must be able to
+    /// complete it in time.
+    pub(super) fn holds_up(&self) -> bool {
+        let limits = &self.config.limits;
+        let full = self.in_flight.len() >= limits.max_in_flight
+            || self.queued() >= limits.outgoing_high_water;
+        let header = self.decoder.header().filter(|_| full);
+        header.is_some_and(|header| !header.message_type.is_reply())
+            && self.decoder.has_frame()
     }
 
     /// Ends a connection whose peer sends no more, or that is shutting down,
     /// when there is nothing left to do.
     fn poll_end(&mut self) -> Option<Action> {
-        if self.eof && self.state == State::Open && !self.decoder.has_frame() {
+        if let Some(eof) = self.eof
+            && self.state == State::Open
+            && !self.decoder.has_frame()
+        {
             let reason = match self.decoder.buffered() {
                 0 => CloseReason::Eof,
                 _ => CloseReason::UnexpectedEof,
@@ -95,7 +107,7 @@ impl Connection {
             self.frame_timer = None;
             self.state = State::Draining {
                 reason,
-                until: self.now + self.config.limits.drain_timeout,
+                until: eof + self.config.limits.drain_timeout,
                 replies: false,
             };
         }
@@ -103,7 +115,7 @@ impl Connection {
             return None;
         };
         let (reason, replies) = (reason.clone(), *replies);
-        if self.eof || !replies {
+        if self.eof.is_some() || !replies {
             // No reply can come any more.
             let written = self.written();
             if let Some((request, sent)) = self.requests.pop_failed(written) {
@@ -150,6 +162,7 @@ impl Connection {
                 self.counters.late_replies += 1;
                 None
             }
+            Match::None if self.state != State::Open && !kind.is_reply() => None,
             Match::None => self.route(message, rid),
         }
     }
@@ -396,7 +409,10 @@ impl Connection {
         match opened {
             Ok(()) => match envelope.into_message() {
                 Some(message) => self.dispatch(&route, message, rid),
-                None => self.rejected(ProtocolError::BadUriLength),
+                None => {
+                    route.unclaim();
+                    self.rejected(ProtocolError::BadUriLength)
+                }
             },
             Err(OpenError::Auth(error)) => {
                 route.unclaim();
@@ -478,8 +494,12 @@ impl Connection {
 
     // --- what cannot be used ---
 
-    fn reject_frame(&mut self, bad: BadFrame) -> Outcome {
-        let BadFrame { error, message } = bad;
+    fn reject_frame(&mut self, kind: MessageType, bad: BadFrame) -> Outcome {
+        let BadFrame {
+            error,
+            message,
+            fields,
+        } = bad;
         let damaged = matches!(error, ProtocolError::BadChecksum { .. });
         let python = self.config.compatibility == Compatibility::Python;
         if python && !damaged {
@@ -487,10 +507,8 @@ impl Connection {
             self.begin_closing(CloseReason::Malformed(error));
             return None;
         }
-        let rid = message.as_ref().and_then(|m| rid_of(m.fields()));
-        let is_reply =
-            message.as_ref().is_some_and(|m| m.message_type().is_reply());
-        if !is_reply || python {
+        let rid = rid_of(&fields);
+        if !kind.is_reply() || python {
             let uri = match &message {
                 Some(message) => self.own_uri(message, ERROR_URI),
                 None => ERROR_URI.as_bytes(),

@@ -89,10 +89,7 @@ impl Connection {
         let limits = &self.config.limits;
         let frame = self.frame_timer.and_then(|timer| timer.deadline(limits));
         let idle = limits.idle_timeout.map(|span| self.last_activity + span);
-        let drain = match &self.state {
-            State::Draining { until, .. } => Some(*until),
-            _ => None,
-        };
+        let drain = self.drain_deadline();
         let next = self.requests.next_deadline();
         [next, frame, idle, drain, self.write_deadline()]
             .into_iter()
@@ -132,11 +129,21 @@ impl Connection {
             }
             self.rearm_write_timer();
         }
-        if let State::Draining { reason, until, .. } = &self.state
-            && *until <= now
-        {
-            let reason = reason.clone();
+        if due(self.drain_deadline()) {
+            let reason = match &self.state {
+                State::Draining { reason, .. } => reason.clone(),
+                _ => CloseReason::Eof,
+            };
             self.begin_closing(reason);
+        }
+    }
+
+    /// When to stop waiting for answers: ours, if the peer sends no more, or
+    /// everybody's, if this side shuts down.
+    fn drain_deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Draining { until, .. } => Some(*until),
+            _ => Some(self.eof? + self.config.limits.drain_timeout),
         }
     }
 

@@ -1,0 +1,66 @@
+//! netaio on async-std.
+
+use std::future::Future;
+use std::time::Instant as StdInstant;
+
+use crate::stream::async_io_runtime;
+
+/// The async-std runtime. Tasks run on its global executor.
+#[derive(Clone, Copy, Debug)]
+pub struct AsyncStd {
+    epoch: StdInstant,
+}
+
+impl Default for AsyncStd {
+    /// Counts time from now.
+    fn default() -> Self {
+        Self {
+            epoch: StdInstant::now(),
+        }
+    }
+}
+
+impl AsyncStd {
+    fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        drop(async_std::task::spawn(task));
+    }
+}
+
+async_io_runtime!(AsyncStd);
+
+/// A client of one or several TCP servers, on async-std. See
+/// [`netaio_driver::TcpClient`].
+///
+/// ```
+/// use netaio_asyncstd::{MessageType, TcpClient, TcpServer};
+///
+/// #[async_std::main]
+/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let server = TcpServer::new();
+///     server.on(MessageType::CREATE_URI, |m| m.ok("created"));
+///     let address = server.listen("127.0.0.1:0").await?;
+///
+///     let client = TcpClient::new(address);
+///     client.connect().await?;
+///     let reply = client.create("/notes/1", "remember the milk").await?;
+///     assert_eq!(reply.message_type(), MessageType::OK);
+///     Ok(())
+/// }
+/// ```
+pub type TcpClient = netaio_driver::TcpClient<AsyncStd>;
+
+/// A TCP server on async-std. See [`netaio_driver::TcpServer`], and
+/// [`TcpClient`] for an example.
+pub type TcpServer = netaio_driver::TcpServer<AsyncStd>;
+
+/// One live connection, on async-std. See [`netaio_driver::Link`].
+pub type Link = netaio_driver::Link<AsyncStd>;
+
+/// A message on its way to a handler, on async-std. See
+/// [`netaio_driver::Incoming`].
+pub type Incoming = netaio_driver::Incoming<AsyncStd>;
+
+/// Connects again when a request was not answered in time, on async-std. See
+/// [`netaio_driver::AutoReconnectTimeoutHandler`].
+pub type AutoReconnectTimeoutHandler =
+    netaio_driver::AutoReconnectTimeoutHandler<AsyncStd>;

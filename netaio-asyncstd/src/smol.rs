@@ -1,0 +1,101 @@
+//! netaio on smol: the same names as at the crate's root, for another runtime.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant as StdInstant;
+
+use crate::stream::async_io_runtime;
+
+/// The smol runtime. Tasks run on its global executor, or on one of yours.
+#[derive(Clone, Debug)]
+pub struct Smol {
+    epoch: StdInstant,
+    executor: Option<Arc<smol::Executor<'static>>>,
+}
+
+impl Default for Smol {
+    /// Counts time from now, and uses the global executor.
+    fn default() -> Self {
+        Self {
+            epoch: StdInstant::now(),
+            executor: None,
+        }
+    }
+}
+
+impl Smol {
+    /// Runs tasks on this executor, which somebody must run.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use netaio_asyncstd::MessageType;
+    /// use netaio_asyncstd::smol::{Smol, TcpClient, TcpServer};
+    ///
+    /// let executor = Arc::new(smol::Executor::new());
+    /// let runtime = Smol::on(Arc::clone(&executor));
+    /// smol::block_on(executor.run(async {
+    ///     let server = TcpServer::builder_on(runtime.clone()).build();
+    ///     server.on((MessageType::REQUEST_URI, "echo"), |m| m.respond("hi"));
+    ///     let address = server.listen("127.0.0.1:0").await?;
+    ///     let client =
+    ///         TcpClient::builder_on(runtime).server(address).build();
+    ///     client.connect().await?;
+    ///     assert_eq!(client.request("echo").await?.content(), b"hi");
+    ///     Ok::<(), Box<dyn std::error::Error>>(())
+    /// }))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on(executor: Arc<smol::Executor<'static>>) -> Self {
+        Self {
+            executor: Some(executor),
+            ..Self::default()
+        }
+    }
+
+    fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        match &self.executor {
+            Some(executor) => executor.spawn(task).detach(),
+            None => smol::spawn(task).detach(),
+        }
+    }
+}
+
+async_io_runtime!(Smol);
+
+/// A client of one or several TCP servers, on smol. See
+/// [`netaio_driver::TcpClient`].
+///
+/// ```
+/// use netaio_asyncstd::MessageType;
+/// use netaio_asyncstd::smol::{TcpClient, TcpServer};
+///
+/// smol::block_on(async {
+///     let server = TcpServer::new();
+///     server.on(MessageType::CREATE_URI, |m| m.ok("created"));
+///     let address = server.listen("127.0.0.1:0").await?;
+///
+///     let client = TcpClient::new(address);
+///     client.connect().await?;
+///     let reply = client.create("/notes/1", "remember the milk").await?;
+///     assert_eq!(reply.message_type(), MessageType::OK);
+///     Ok::<(), Box<dyn std::error::Error>>(())
+/// })
+/// # .unwrap();
+/// ```
+pub type TcpClient = netaio_driver::TcpClient<Smol>;
+
+/// A TCP server on smol. See [`netaio_driver::TcpServer`], and [`TcpClient`]
+/// for an example.
+pub type TcpServer = netaio_driver::TcpServer<Smol>;
+
+/// One live connection, on smol. See [`netaio_driver::Link`].
+pub type Link = netaio_driver::Link<Smol>;
+
+/// A message on its way to a handler, on smol. See
+/// [`netaio_driver::Incoming`].
+pub type Incoming = netaio_driver::Incoming<Smol>;
+
+/// Connects again when a request was not answered in time, on smol. See
+/// [`netaio_driver::AutoReconnectTimeoutHandler`].
+pub type AutoReconnectTimeoutHandler =
+    netaio_driver::AutoReconnectTimeoutHandler<Smol>;

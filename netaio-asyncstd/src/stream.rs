@@ -1,0 +1,186 @@
+//! What async-std and smol share: `async-io` sockets and timers, and streams of
+//! the `futures-io` kind, as the driver sees them.
+
+use std::future::Future as _;
+use std::io::{self, IoSlice};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant as StdInstant};
+
+use async_io::Async;
+use futures_io::{AsyncRead, AsyncWrite};
+use netaio_driver::{ByteStream, Instant, Timer};
+
+/// A `futures-io` stream, as the driver sees it.
+#[derive(Debug)]
+pub struct FuturesStream<S>(pub(crate) S);
+
+impl<S> ByteStream for FuturesStream<S>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+
+    fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let stream = Pin::new(&mut self.0);
+        match buffers {
+            [buffer] => stream.poll_write(context, buffer),
+            buffers => stream.poll_write_vectored(context, buffers),
+        }
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_close(context)
+    }
+}
+
+/// An `async-io` timer, as the driver sees it.
+#[derive(Debug)]
+pub struct AsyncIoTimer {
+    epoch: StdInstant,
+    timer: async_io::Timer,
+}
+
+impl AsyncIoTimer {
+    pub(crate) fn new(epoch: StdInstant) -> Self {
+        Self {
+            epoch,
+            timer: async_io::Timer::never(),
+        }
+    }
+}
+
+impl Timer for AsyncIoTimer {
+    fn set(&mut self, at: Instant) {
+        let span = Duration::from_micros(at.as_micros());
+        match self.epoch.checked_add(span) {
+            Some(at) => self.timer.set_at(at),
+            None => self.timer = async_io::Timer::never(),
+        }
+    }
+
+    fn poll_expired(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.timer).poll(context).map(|_| ())
+    }
+}
+
+/// A TCP stream over `async-io`.
+pub type AsyncIoTcpStream = FuturesStream<Async<TcpStream>>;
+
+pub(crate) async fn connect(address: SocketAddr) -> io::Result<AsyncIoTcpStream> {
+    let stream = Async::<TcpStream>::connect(address).await?;
+    stream.get_ref().set_nodelay(true)?;
+    Ok(FuturesStream(stream))
+}
+
+pub(crate) async fn accept(
+    listener: &Async<TcpListener>,
+) -> io::Result<(AsyncIoTcpStream, SocketAddr)> {
+    let (stream, address) = listener.accept().await?;
+    stream.get_ref().set_nodelay(true)?;
+    Ok((FuturesStream(stream), address))
+}
+
+pub(crate) async fn resolve(server: &str) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = server.parse() {
+        return Ok(vec![address]);
+    }
+    let server = server.to_owned();
+    let lookup = move || server.to_socket_addrs().map(Iterator::collect);
+    blocking::unblock(lookup).await
+}
+
+/// Implements the driver's `Runtime` for a type that has a field `epoch` and a
+/// method `run`, which starts a task.
+macro_rules! async_io_runtime {
+    ($runtime:ty) => {
+        impl netaio_driver::Runtime for $runtime {
+            type TcpStream = $crate::AsyncIoTcpStream;
+            type TcpListener = async_io::Async<std::net::TcpListener>;
+            type Timer = $crate::AsyncIoTimer;
+
+            fn now(&self) -> netaio_driver::Instant {
+                let micros = self.epoch.elapsed().as_micros();
+                let micros = u64::try_from(micros).unwrap_or(u64::MAX);
+                netaio_driver::Instant::from_micros(micros)
+            }
+
+            fn timer(&self) -> $crate::AsyncIoTimer {
+                $crate::AsyncIoTimer::new(self.epoch)
+            }
+
+            fn spawn(
+                &self,
+                task: impl std::future::Future<Output = ()> + Send + 'static,
+            ) {
+                self.run(task);
+            }
+
+            async fn connect(
+                &self,
+                address: std::net::SocketAddr,
+            ) -> std::io::Result<Self::TcpStream> {
+                $crate::stream::connect(address).await
+            }
+
+            async fn listen(
+                &self,
+                address: std::net::SocketAddr,
+            ) -> std::io::Result<Self::TcpListener> {
+                async_io::Async::<std::net::TcpListener>::bind(address)
+            }
+
+            async fn accept(
+                &self,
+                listener: &Self::TcpListener,
+            ) -> std::io::Result<(Self::TcpStream, std::net::SocketAddr)> {
+                $crate::stream::accept(listener).await
+            }
+
+            fn local_addr(
+                &self,
+                listener: &Self::TcpListener,
+            ) -> std::io::Result<std::net::SocketAddr> {
+                listener.get_ref().local_addr()
+            }
+
+            async fn resolve(
+                &self,
+                server: &str,
+            ) -> std::io::Result<Vec<std::net::SocketAddr>> {
+                $crate::stream::resolve(server).await
+            }
+        }
+
+        impl<S> netaio_driver::WrapStream<S> for $runtime
+        where
+            S: futures_io::AsyncRead
+                + futures_io::AsyncWrite
+                + Send
+                + Unpin
+                + 'static,
+        {
+            type Stream = $crate::FuturesStream<S>;
+
+            fn wrap(stream: S) -> $crate::FuturesStream<S> {
+                $crate::stream::FuturesStream(stream)
+            }
+        }
+    };
+}
+pub(crate) use async_io_runtime;
