@@ -5,7 +5,7 @@ use core::fmt;
 use bytes::{Buf as _, BytesMut};
 
 use crate::error::ProtocolError;
-use crate::wire::auth_fields::AuthFields;
+use crate::wire::auth_fields::{AuthFields, check_section};
 use crate::wire::frame::Frame;
 use crate::wire::header::Header;
 use crate::wire::message::{Envelope, Message};
@@ -132,7 +132,8 @@ impl FrameDecoder {
         let length = frame.length();
         let verdict = frame.check(types).and_then(|()| frame.verify_checksum());
         if let Err(error) = verdict {
-            let envelope = copy_out(&frame);
+            let readable = check_section(frame.auth).is_ok();
+            let envelope = readable.then(|| copy_out(&frame));
             let fields = envelope.as_ref().map(|e| e.fields.clone());
             let bad = BadFrame {
                 error,
@@ -145,7 +146,7 @@ impl FrameDecoder {
         if length < SPLIT_OFF {
             let envelope = copy_out(&frame);
             self.skip(length);
-            return envelope.map(Ok);
+            return Some(Ok(envelope));
         }
         self.split_off(frame.header).map(Ok)
     }
@@ -211,18 +212,19 @@ impl FrameDecoder {
         let auth = frame.get(Header::LENGTH..).unwrap_or_default();
         Some(Envelope {
             message_type: header.message_type,
-            fields: AuthFields::from_packed(auth).ok()?,
+            fields: AuthFields::from_checked(auth),
             body,
         })
     }
 }
 
-fn copy_out(frame: &Frame<'_>) -> Option<Envelope> {
-    Some(Envelope {
+/// A frame that has been checked, in buffers of its own.
+fn copy_out(frame: &Frame<'_>) -> Envelope {
+    Envelope {
         message_type: frame.header.message_type,
-        fields: AuthFields::from_packed(frame.auth).ok()?,
+        fields: AuthFields::from_checked(frame.auth),
         body: BytesMut::from(frame.body),
-    })
+    }
 }
 
 impl fmt::Debug for FrameDecoder {

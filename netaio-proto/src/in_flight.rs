@@ -11,10 +11,8 @@ use smallvec::SmallVec;
 
 use crate::action::ReplyToken;
 use crate::plugin::Layers;
+use crate::wire::auth_fields::RID_LENGTH;
 use crate::wire::message::Message;
-
-/// Bytes of a request id. A field of another length is none.
-pub(crate) const RID_LENGTH: usize = 8;
 
 /// What a reply has to be sent with.
 #[derive(Debug)]

@@ -359,7 +359,7 @@ fn too_many_bad_messages_within_a_minute_close_the_connection() {
     let mut damaged = echo();
     damaged[5] ^= 1;
     let mut server = plain_server();
-    let mut feed = |server: &mut Connection, ms| {
+    let feed = |server: &mut Connection, ms| {
         server.handle_input(at(ms), &damaged);
         let actions = poll_all(server);
         let _ = written(server);

@@ -193,7 +193,7 @@ impl<S: Server> Pair<S> {
         assert!(matches!(outcome, Some(Outcome::TimedOut(_))), "{outcome:?}");
     }
 
-    /// Everybody is told to leave and nothing more to come: no deadline, no
+    /// Nothing is left and nothing will come by itself: no deadline, no
     /// request, no byte.
     #[track_caller]
     pub(crate) fn assert_at_rest(&mut self) {

@@ -278,6 +278,24 @@ fn a_reply_that_fails_the_inner_check_does_not_end_the_request() {
 }
 
 #[test]
+fn a_refusal_with_a_wrong_inner_code_ends_nothing() {
+    let config = ConnectionConfig::default();
+    let mut client = client(config);
+    let asked = Request::new(request("echo", "")).layers(inner());
+    client.request(at(0), asked).unwrap();
+    let rid = sent_rid(&mut client);
+    let layers = [&inner_with("other"), &Layers::new()];
+    for kind in ERRORS {
+        let forged = message(kind, "echo", "forged");
+        client.handle_input(at(0), &sealed(forged, layers, Some(&rid)));
+    }
+    let actions = poll_all(&mut client);
+    assert_eq!(actions.len(), 4);
+    assert!(actions.iter().all(|a| matches!(a, Action::AuthFailed(_))));
+    assert_eq!(client.pending(), 1);
+}
+
+#[test]
 fn a_refusal_without_the_inner_layers_is_told_as_a_refusal() {
     for (layers, verified) in [(outer(), true), (Layers::new(), false)] {
         let config = ConnectionConfig {

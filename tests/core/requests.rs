@@ -80,7 +80,7 @@ fn config(correlation: Correlation, layers: Layers) -> ConnectionConfig {
 }
 
 fn towards_ours(correlation: Correlation, seed: u8, requests: usize) {
-    let layers = if seed % 2 == 0 {
+    let layers = if seed.is_multiple_of(2) {
         outer()
     } else {
         Layers::new()
@@ -95,7 +95,7 @@ fn towards_ours(correlation: Correlation, seed: u8, requests: usize) {
 }
 
 fn towards_python(correlation: Correlation, seed: u8, requests: usize) {
-    let layers = if seed % 2 == 0 {
+    let layers = if seed.is_multiple_of(2) {
         outer()
     } else {
         Layers::new()

@@ -21,7 +21,7 @@ use crate::config::{ConnectionConfig, Role};
 use crate::counters::Counters;
 use crate::decoder::FrameDecoder;
 use crate::error::{PluginError, RequestError, SendError, TooLong};
-use crate::in_flight::{Cursor, InFlight, RID_LENGTH, ReplyTo};
+use crate::in_flight::{Cursor, InFlight, ReplyTo};
 use crate::outgoing::Outgoing;
 use crate::plugin::{Context, Layers, Peer};
 use crate::random::Random;
@@ -30,7 +30,7 @@ use crate::requests::{
 };
 use crate::router::Router;
 use crate::time::Instant;
-use crate::wire::auth_fields::AuthFields;
+use crate::wire::auth_fields::RID_LENGTH;
 use crate::wire::header::Header;
 use crate::wire::message::{Message, header_of};
 use crate::wire::message_type::MessageType;
@@ -470,7 +470,7 @@ impl Connection {
             };
         if let Some(rid) = rid {
             fields
-                .set_bytes(AuthFields::RID, &rid)
+                .set_rid(rid)
                 .map_err(|_| PluginError::FieldsTooLong)?;
         }
         let header = header_of(message_type, &fields, &body)?;
@@ -610,11 +610,7 @@ impl Connection {
 
 /// A reply that an endpoint makes itself; without the URI if that leaves no
 /// room for the text.
-fn own_reply(
-    kind: MessageType,
-    uri: &[u8],
-    text: &str,
-) -> Result<Message, TooLong> {
+fn own_reply(kind: MessageType, uri: &[u8], text: &str) -> Result<Message, TooLong> {
     Message::new(kind, uri, text).or_else(|_| Message::new(kind, "", text))
 }
 

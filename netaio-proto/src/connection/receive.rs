@@ -11,11 +11,10 @@ use crate::action::{Action, AuthFailed, CloseReason, LayerKind};
 use crate::config::Compatibility;
 use crate::decoder::BadFrame;
 use crate::error::{AuthError, PluginError, ProtocolError, RequestError};
-use crate::in_flight::RID_LENGTH;
 use crate::plugin::{Layers, OpenError};
 use crate::requests::{Match, OuterUse, RequestId};
 use crate::router::{DefaultRoute, Route};
-use crate::wire::auth_fields::AuthFields;
+use crate::wire::auth_fields::RID_LENGTH;
 use crate::wire::message::{ERROR_URI, Envelope, Message};
 use crate::wire::message_type::MessageType;
 
@@ -132,7 +131,7 @@ impl Connection {
     }
 
     fn receive(&mut self, mut envelope: Envelope) -> Outcome {
-        let rid = rid_of(&envelope.fields);
+        let rid = envelope.fields.rid();
         if !self.config.layers.is_empty() {
             let config = Arc::clone(&self.config);
             let opened = config.layers.open(&mut envelope, &mut self.context());
@@ -507,7 +506,7 @@ impl Connection {
             self.begin_closing(CloseReason::Malformed(error));
             return None;
         }
-        let rid = rid_of(&fields);
+        let rid = fields.rid();
         if !kind.is_reply() || python {
             let uri = match &message {
                 Some(message) => self.own_uri(message, ERROR_URI),
@@ -543,11 +542,6 @@ impl Connection {
         }
         too_many
     }
-}
-
-/// The request id among these fields.
-fn rid_of(fields: &AuthFields) -> Option<[u8; RID_LENGTH]> {
-    fields.get_bytes(AuthFields::RID)?.try_into().ok()
 }
 
 /// Whether a plugin found nothing of its own in a message, rather than

@@ -18,6 +18,32 @@ use super::packify::{
 /// The section of a message without fields: an empty dict.
 pub(crate) const EMPTY: [u8; 3] = [0x4d, 0x40, 0x00];
 
+/// How a section begins whose only field is a request id; the id follows. Most
+/// messages without plugins have such a section, so it is recognised, and
+/// written, as a whole.
+const RID_ONLY: [u8; 16] = [
+    0x4d, 0x40, 1, 20, // a dict with one entry of 20 bytes
+    0x4c, 0x40, 2, 5, 10, // a pair of 5 and 10 bytes
+    0x43, 3, b'r', b'i', b'd', // the name
+    0x41, RID_LENGTH as u8, // the id's type and length
+];
+
+/// Bytes of a request id.
+pub(crate) const RID_LENGTH: usize = 8;
+
+/// Whether a section is one packed value.
+pub(crate) fn check_section(packed: &[u8]) -> Result<(), UnpackError> {
+    if packed == EMPTY || lone_rid(packed).is_some() {
+        return Ok(());
+    }
+    check(packed)
+}
+
+/// The request id of a section that has nothing else.
+fn lone_rid(packed: &[u8]) -> Option<&[u8; RID_LENGTH]> {
+    packed.strip_prefix(&RID_ONLY)?.try_into().ok()
+}
+
 /// The bytes of a section; small ones are held without allocating.
 type Section = SmallVec<[u8; 32]>;
 
@@ -70,16 +96,41 @@ impl AuthFields {
     /// Checks a section and keeps its bytes as they are, so that what was
     /// received can be sent on unchanged.
     pub fn from_packed(packed: &[u8]) -> Result<Self, UnpackError> {
-        if packed != EMPTY {
-            if packed.len() > Self::MAX_SIZE {
-                return Err(UnpackError::TooLarge {
-                    size: packed.len(),
-                    limit: Self::MAX_SIZE,
-                });
-            }
-            check(packed)?;
+        if packed.len() > Self::MAX_SIZE {
+            return Err(UnpackError::TooLarge {
+                size: packed.len(),
+                limit: Self::MAX_SIZE,
+            });
         }
-        Ok(Self(Section::from_slice(packed)))
+        check_section(packed)?;
+        Ok(Self::from_checked(packed))
+    }
+
+    /// Keeps a section that `check_section` has let pass.
+    pub(crate) fn from_checked(packed: &[u8]) -> Self {
+        Self(Section::from_slice(packed))
+    }
+
+    /// The request id, if there is a field for it that is one.
+    pub(crate) fn rid(&self) -> Option<[u8; RID_LENGTH]> {
+        if self.0[..] == EMPTY {
+            return None;
+        }
+        match lone_rid(&self.0) {
+            Some(rid) => Some(*rid),
+            None => self.get_bytes(Self::RID)?.try_into().ok(),
+        }
+    }
+
+    /// Sets the request id.
+    pub(crate) fn set_rid(&mut self, rid: [u8; RID_LENGTH]) -> Result<(), PackError> {
+        if self.0[..] != EMPTY {
+            return self.set_bytes(Self::RID, &rid);
+        }
+        self.0.clear();
+        self.0.extend_from_slice(&RID_ONLY);
+        self.0.extend_from_slice(&rid);
+        Ok(())
     }
 
     /// The section as it goes on the wire.
@@ -530,6 +581,22 @@ mod tests {
         fields.set_bytes("a", &largest).unwrap();
         assert_eq!(fields.packed().len(), AuthFields::MAX_SIZE);
         assert_eq!(unpack(fields.packed()), Ok(fields.to_value()));
+    }
+
+    #[test]
+    fn a_lone_request_id_is_packed_as_any_other_field() {
+        let rid = *b"12345678";
+        let (mut short, mut long) = (AuthFields::new(), AuthFields::new());
+        short.set_rid(rid).unwrap();
+        long.set_bytes(AuthFields::RID, &rid).unwrap();
+        assert_eq!(short, long);
+        assert_eq!(short.rid(), Some(rid));
+        long.set_bytes(AuthFields::IV, b"iv").unwrap();
+        assert_eq!(long.rid(), Some(rid));
+        short.set_rid(*b"abcdefgh").unwrap();
+        assert_eq!(short.rid(), Some(*b"abcdefgh"));
+        long.set_bytes(AuthFields::RID, b"too long for one").unwrap();
+        assert_eq!(long.rid(), None);
     }
 
     #[test]

@@ -5,7 +5,6 @@ use super::auth_fields;
 use super::header::Header;
 use super::message::uri_end;
 use super::message_type::MessageTypes;
-use super::packify;
 use crate::error::ProtocolError;
 
 /// A frame in somebody else's buffer.
@@ -62,9 +61,7 @@ impl<'a> Frame<'a> {
         if !types.contains(message_type) {
             return Err(ProtocolError::UnknownMessageType { message_type });
         }
-        if self.auth != auth_fields::EMPTY {
-            packify::check(self.auth)?;
-        }
+        auth_fields::check_section(self.auth)?;
         match uri_end(self.body) {
             Some(_) => Ok(()),
             None => Err(ProtocolError::BadUriLength),
