@@ -93,7 +93,9 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
     }
 
     /// The handler itself, for
-    /// [`set_timeout_handler`](TcpClient::set_timeout_handler).
+    /// [`set_timeout_handler`](TcpClient::set_timeout_handler). The old
+    /// connection is given up when it is called, so that whatever the caller
+    /// asks for next waits for the new one; connecting is what it returns.
     pub fn into_handler(
         self,
     ) -> impl Fn(TimeoutEvent<TcpClient<R>>) -> Reconnecting + Send + Sync + 'static
@@ -101,17 +103,19 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
         let this = Arc::new(self);
         move |event| {
             let this = Arc::clone(&this);
-            Reconnecting(Box::pin(async move { this.reconnect(event).await }))
-        }
-    }
-
-    async fn reconnect(&self, event: TimeoutEvent<TcpClient<R>>) -> Result<(), String> {
-        if event.kind != TimeoutKind::Request {
-            return Ok(());
-        }
-        match event.node.begin_reconnect(&event.server, event.link) {
-            Some(attempt) => self.run(event.node.downgrade(), attempt).await,
-            None => Ok(()),
+            let attempt = match event.kind {
+                TimeoutKind::Request => {
+                    event.node.begin_reconnect(&event.server, event.link)
+                }
+                TimeoutKind::Connect => None,
+            };
+            let client = event.node.downgrade();
+            Reconnecting(Box::pin(async move {
+                match attempt {
+                    Some(attempt) => this.run(client, attempt).await,
+                    None => Ok(()),
+                }
+            }))
         }
     }
 
@@ -177,7 +181,7 @@ impl<R: Runtime> fmt::Debug for AutoReconnectTimeoutHandler<R> {
     }
 }
 
-/// A reconnect that is under way.
+/// A reconnect that is under way. Dropping it gives it up.
 pub struct Reconnecting(Pin<Box<dyn Future<Output = Result<(), String>> + Send>>);
 
 impl Future for Reconnecting {

@@ -418,7 +418,6 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
                 true
             }
             Poll::Ready(Ok(count)) => {
-                decoder.received(count);
                 self.received = count;
                 true
             }
@@ -441,6 +440,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
     /// gone off already.
     fn prepare_to_wait(&mut self, context: &mut Context<'_>) -> bool {
         if let Some(decoder) = &mut self.decoder {
+            // Nothing has come since the last turn, or there would be no wait.
             decoder.release();
         }
         let next = {

@@ -122,6 +122,11 @@ impl FrameDecoder {
             .is_some_and(|header| header.frame_length() <= self.buffered())
     }
 
+    /// The next frame as it is, unchecked; `None` until it is there as a whole.
+    pub fn peek(&self) -> Option<Frame<'_>> {
+        Frame::parse(self.pending())
+    }
+
     /// The next frame, checked for form and checksum; `None` until it is there
     /// as a whole.
     pub fn next_frame(

@@ -428,12 +428,22 @@ impl Requests {
 
     /// Finds the request that a refusal answers which proves nothing: by its
     /// id, else the oldest.
-    pub(crate) fn find_unverified(&mut self, rid: Option<u64>) -> Match {
+    pub(crate) fn find_unverified(
+        &mut self,
+        now: Instant,
+        rid: Option<u64>,
+    ) -> Match {
         let slot = match rid {
             Some(rid) => self.by_rid.get(&rid).copied(),
+            None if now < self.unplaced_until => return Match::Late,
             None => self.all.head,
         };
         slot.map_or(Match::None, |slot| self.take_place(slot))
+    }
+
+    /// Whether this is the id of a request in the table.
+    pub(crate) fn knows(&self, rid: u64) -> bool {
+        self.by_rid.contains_key(&rid)
     }
 
     /// Finds the request that was sent without these of the endpoint's own

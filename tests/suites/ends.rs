@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use netaio_driver::{
-    ClientBuilder, ConnectionEvent, ConnectionEvents, Incoming, Limits, Link, Message,
+    ClientBuilder, CloseReason, ConnectionEvent, ConnectionEvents, Incoming, Limits, Link, Message,
     MessageType, Runtime, TcpClient, TcpServer, TooLong,
 };
 
@@ -115,4 +115,12 @@ pub(crate) fn message(
     content: impl AsRef<[u8]>,
 ) -> Message {
     Message::new(message_type, uri, content).expect("a message that fits")
+}
+
+/// The reason of a `Disconnected` event.
+pub(crate) fn reason(event: &ConnectionEvent) -> Option<CloseReason> {
+    match event {
+        ConnectionEvent::Disconnected { reason, .. } => Some(reason.clone()),
+        _ => None,
+    }
 }

@@ -374,15 +374,16 @@ impl Connection {
         core::mem::take(&mut self.decoder)
     }
 
-    /// Gives back the decoder, which has `received` bytes more.
+    /// Gives back the decoder, of whose receive buffer `count` bytes were
+    /// filled.
     pub fn return_decoder(
         &mut self,
         now: Instant,
         decoder: FrameDecoder,
-        received: usize,
+        count: usize,
     ) {
         self.decoder = decoder;
-        self.note_input(now, received);
+        self.handle_received(now, count);
     }
 
     /// Whether to read from the peer now. `false` while a request of its waits
@@ -405,6 +406,12 @@ impl Connection {
     /// Requests of ours that wait for a reply.
     pub fn pending(&self) -> usize {
         self.requests.live()
+    }
+
+    /// Requests of ours that were given up and keep their place for a late
+    /// reply; see `Limits::late_reply_grace`.
+    pub fn given_up(&self) -> usize {
+        self.requests.len() - self.requests.live()
     }
 
     /// Requests of the peer that are not yet answered.
@@ -530,8 +537,9 @@ impl Connection {
             // Whoever asked must not wait for a reply that cannot be sent.
             let text = "the reply cannot be sent";
             if let Ok(sorry) = own_reply(MessageType::ERROR, &to.uri, text) {
-                // If not even that can be sealed, nothing more can be said.
-                let _ = self.seal_and_push(sorry, &to.layers, outer, to.rid);
+                // Without the route's layers: those may be what failed. If not
+                // even that can be sealed, nothing more can be said.
+                let _ = self.seal_and_push(sorry, &Layers::new(), outer, to.rid);
             }
         }
         sent
@@ -587,6 +595,10 @@ impl Connection {
     fn begin_closing(&mut self, reason: CloseReason) {
         if !self.is_closing() {
             self.in_flight.clear();
+            // What is dropped now has never been put in, as far as telling
+            // which requests were sent is concerned.
+            self.enqueued -= self.outgoing.remaining() as u64;
+            self.outgoing = Outgoing::new();
             self.state = State::Closing(reason);
         }
     }

@@ -14,7 +14,8 @@ use crate::error::{AuthError, PluginError, ProtocolError, RequestError};
 use crate::plugin::{Layers, OpenError};
 use crate::requests::{Match, OuterUse, RequestId};
 use crate::router::{DefaultRoute, Route};
-use crate::wire::auth_fields::RID_LENGTH;
+use crate::wire::auth_fields::{AuthFields, RID_LENGTH};
+use crate::wire::frame::Frame;
 use crate::wire::message::{ERROR_URI, Envelope, Message};
 use crate::wire::message_type::MessageType;
 
@@ -87,9 +88,19 @@ impl Connection {
         let limits = &self.config.limits;
         let full = self.in_flight.len() >= limits.max_in_flight
             || self.queued() >= limits.outgoing_high_water;
-        let header = self.decoder.header().filter(|_| full);
-        header.is_some_and(|header| !header.message_type.is_reply())
-            && self.decoder.has_frame()
+        full && self.decoder.peek().is_some_and(|frame| !self.is_reply(&frame))
+    }
+
+    /// Whether a frame is a reply, as far as that can be told before it is
+    /// decoded. A custom type is one if it has the id of a request of ours.
+    fn is_reply(&self, frame: &Frame<'_>) -> bool {
+        let kind = frame.header.message_type;
+        kind.is_reply()
+            || kind.is_custom()
+                && AuthFields::from_packed(frame.auth)
+                    .ok()
+                    .and_then(|fields| fields.rid())
+                    .is_some_and(|rid| self.requests.knows(u64::from_be_bytes(rid)))
     }
 
     /// Ends a connection whose peer sends no more, or that is shutting down,
@@ -265,7 +276,7 @@ impl Connection {
         let kind = envelope.message_type;
         let refusal = matches!(kind, MessageType::AUTH_ERROR | MessageType::ERROR);
         if refusal && lacks_a_field(&error) {
-            match self.requests.find_unverified(id) {
+            match self.requests.find_unverified(self.now, id) {
                 Match::Request(request) => {
                     let message = envelope.into_message()?;
                     return self.refuse(request, message, false);

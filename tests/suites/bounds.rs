@@ -1,0 +1,366 @@
+//! What is bounded, and what happens at each bound.
+
+use std::time::Duration;
+
+use netaio_driver::{
+    CloseReason, Incoming, Limits, MessageType, RequestError, SendError, TcpServer,
+};
+
+use crate::ends::{
+    self, client_builder, connected, event, limits, listen, message, only_link, reason,
+};
+use crate::raw_peer::{RawPeer, listener};
+use crate::runtimes::TestRuntime;
+use crate::waiting::{Count, LONG, eventually, off_thread, sleep, soon, spawn, within};
+
+on_every_runtime![
+    a_header_that_never_completes_ends_its_connection,
+    a_frame_that_never_completes_ends_its_connection,
+    a_connection_that_never_says_anything_is_ended,
+    an_idle_connection_is_ended,
+    a_peer_that_never_reads_is_no_longer_read_from,
+    a_peer_that_never_reads_is_given_up,
+    no_more_connections_are_served_than_may_be,
+    no_more_requests_are_in_flight_than_may_be,
+    the_oldest_unread_messages_are_dropped_and_counted,
+    no_more_requests_are_pending_than_may_be,
+    sending_waits_for_room_and_goes_on,
+    requests_wait_for_room_and_go_on,
+];
+
+const SHORT: Duration = Duration::from_millis(150);
+
+fn server_within<R: TestRuntime>(
+    runtime: &R,
+    change: impl FnOnce(&mut Limits),
+) -> TcpServer<R> {
+    let builder = TcpServer::builder_on(runtime.clone()).limits(limits(change));
+    ends::with_echo(builder.build())
+}
+
+/// How a server ends a connection on which these bytes come, and no more.
+async fn stalled<R: TestRuntime>(
+    runtime: &R,
+    server: TcpServer<R>,
+    bytes: Vec<u8>,
+) -> CloseReason {
+    let address = listen(&server).await;
+    let mut events = server.events();
+    off_thread(move || {
+        let mut peer = RawPeer::connect(address);
+        peer.write(&bytes);
+        peer.wait_for_end();
+    })
+    .await;
+    // Honest clients are not concerned.
+    let (client, _) = connected(runtime, address).await;
+    assert!(client.request("echo").await.is_ok());
+    event(runtime, &mut events, reason).await
+}
+
+fn frame() -> Vec<u8> {
+    message(MessageType::REQUEST_URI, "echo", "hello")
+        .encode()
+        .expect("a frame")
+}
+
+async fn a_header_that_never_completes_ends_its_connection<R: TestRuntime>(
+    runtime: R,
+) {
+    for bytes in [frame()[..3].to_vec(), [&frame()[..], &frame()[..8]].concat()] {
+        let server = server_within(&runtime, |limits| {
+            limits.header_timeout = Some(SHORT);
+        });
+        let reason = stalled(&runtime, server, bytes).await;
+        assert_eq!(reason, CloseReason::HeaderTimeout);
+    }
+}
+
+async fn a_frame_that_never_completes_ends_its_connection<R: TestRuntime>(
+    runtime: R,
+) {
+    let server = server_within(&runtime, |limits| {
+        limits.frame_timeout = Some(SHORT);
+    });
+    let frame = frame();
+    let bytes = frame[..frame.len() - 1].to_vec();
+    let reason = stalled(&runtime, server, bytes).await;
+    assert_eq!(reason, CloseReason::FrameTimeout);
+}
+
+async fn a_connection_that_never_says_anything_is_ended<R: TestRuntime>(runtime: R) {
+    let server = server_within(&runtime, |limits| {
+        limits.header_timeout = Some(SHORT);
+    });
+    let reason = stalled(&runtime, server, Vec::new()).await;
+    assert_eq!(reason, CloseReason::HeaderTimeout);
+}
+
+async fn an_idle_connection_is_ended<R: TestRuntime>(runtime: R) {
+    let server = server_within(&runtime, |limits| {
+        limits.idle_timeout = Some(SHORT);
+    });
+    let reason = stalled(&runtime, server, frame()).await;
+    assert_eq!(reason, CloseReason::Idle);
+}
+
+/// A server that answers `large` with as much as fits.
+fn generous<R: TestRuntime>(
+    runtime: &R,
+    change: impl FnOnce(&mut Limits),
+) -> TcpServer<R> {
+    let server = server_within(runtime, change);
+    server.on((MessageType::REQUEST_URI, "large"), |m: Incoming<R>| {
+        m.respond([7; 60_000])
+    });
+    server
+}
+
+async fn a_peer_that_never_reads_is_no_longer_read_from<R: TestRuntime>(runtime: R) {
+    const MOST: usize = 200_000;
+    let server = generous(&runtime, |_| ());
+    let address = listen(&server).await;
+    let request = message(MessageType::REQUEST_URI, "large", [0; 1_000]);
+    let request = request.encode().unwrap();
+    let (mut peer, whole, rest) = off_thread(move || {
+        let mut peer = RawPeer::connect(address);
+        let (whole, rest) = peer.flood(&request, MOST);
+        (peer, whole, request[request.len() - rest..].to_vec())
+    })
+    .await;
+    assert!(whole < MOST, "the server reads without end");
+    let link = only_link(&runtime, &server).await;
+    let before = link.counters();
+    sleep(&runtime, SHORT).await;
+    let after = link.counters();
+    assert_eq!(after, before);
+    // What waits in the server is bounded by the mark, and one turn's replies.
+    let queued = after.frames_out * 60_000 - after.bytes_out.min(after.frames_out * 60_000);
+    assert!(queued < 1024 * 1024, "{queued} bytes wait");
+    assert!(after.dispatched < whole as u64);
+    // Once it reads, all goes on where it had stopped.
+    let replies = off_thread(move || {
+        let mut replies = 0;
+        let mut rest = Some(rest);
+        while replies < whole + usize::from(rest.as_ref().is_none_or(|r| !r.is_empty())) {
+            let reply = peer.receive().expect("a reply");
+            assert_eq!(reply.content().len(), 60_000);
+            replies += 1;
+            if replies == whole / 2
+                && let Some(rest) = rest.take_if(|rest| !rest.is_empty())
+            {
+                peer.write(&rest);
+            }
+        }
+        replies
+    });
+    let replies = soon(&runtime, replies).await;
+    assert!(replies >= whole);
+}
+
+async fn a_peer_that_never_reads_is_given_up<R: TestRuntime>(runtime: R) {
+    let server = generous(&runtime, |limits| limits.write_timeout = Some(SHORT));
+    let address = listen(&server).await;
+    let mut events = server.events();
+    let peer = off_thread(move || {
+        let mut peer = RawPeer::connect(address);
+        for _ in 0..200 {
+            peer.request("large", "");
+        }
+        peer
+    })
+    .await;
+    let reason = event(&runtime, &mut events, reason).await;
+    assert_eq!(reason, CloseReason::WriteStalled);
+    drop(peer);
+}
+
+async fn no_more_connections_are_served_than_may_be<R: TestRuntime>(runtime: R) {
+    let server = TcpServer::builder_on(runtime.clone()).max_connections(3).build();
+    let server = ends::with_echo(server);
+    let address = listen(&server).await;
+    let mut served = Vec::new();
+    for _ in 0..3 {
+        let (client, link) = connected(&runtime, address).await;
+        assert!(client.request("echo").await.is_ok());
+        served.push((client, link));
+    }
+    // The system accepts it, the server does not.
+    let (fourth, _) = connected(&runtime, address).await;
+    let mut waiting = Box::pin(fourth.request("echo").timeout(LONG).into_future());
+    assert!(within(&runtime, SHORT, &mut waiting).await.is_none());
+    assert_eq!(server.links().len(), 3);
+    drop(served.pop());
+    assert!(soon(&runtime, waiting).await.is_ok());
+    assert_eq!(server.links().len(), 3);
+}
+
+async fn no_more_requests_are_in_flight_than_may_be<R: TestRuntime>(runtime: R) {
+    let server = server_within(&runtime, |limits| limits.max_in_flight = 5);
+    let (running, most) = (Count::default(), Count::default());
+    let (go_on, wait) = tokio::sync::watch::channel(());
+    let inside = (running.clone(), most.clone());
+    server.on((MessageType::REQUEST_URI, "slow"), move |m: Incoming<R>| {
+        let (running, most) = inside.clone();
+        let mut wait = wait.clone();
+        wait.mark_unchanged();
+        async move {
+            running.add();
+            if running.get() > 5 + most.get() {
+                panic!("too many at a time");
+            }
+            wait.changed().await.unwrap();
+            most.add();
+            ends::echo(m)
+        }
+    });
+    let (client, _) = connected(&runtime, listen(&server).await).await;
+    let requests: Vec<_> = (0..20)
+        .map(|_| {
+            let client = client.clone();
+            spawn(&runtime, async move { client.request("slow").await })
+        })
+        .collect();
+    for round in 1..=4 {
+        eventually(&runtime, "five run", || running.get() == 5 * round).await;
+        sleep(&runtime, Duration::from_millis(20)).await;
+        assert_eq!(running.get(), 5 * round);
+        go_on.send(()).unwrap();
+    }
+    for request in requests {
+        let reply = soon(&runtime, request.join()).await.unwrap();
+        assert_eq!(reply.message_type(), MessageType::RESPOND_URI);
+    }
+}
+
+async fn the_oldest_unread_messages_are_dropped_and_counted<R: TestRuntime>(
+    runtime: R,
+) {
+    let (server, client, link) = ends::pair(&runtime).await;
+    let accepted = only_link(&runtime, &server).await;
+    for number in 0..1_100 {
+        let pushed = message(MessageType::NOTIFY_URI, "news", number.to_string());
+        accepted.send(pushed).await.unwrap();
+    }
+    eventually(&runtime, "all has come", || link.counters().unrouted == 1_100).await;
+    assert_eq!(link.dropped(), 76);
+    for number in 76..1_100 {
+        let kept = soon(&runtime, client.receive_once()).await.unwrap();
+        assert_eq!(kept.text(), number.to_string());
+    }
+    let none = within(&runtime, SHORT / 5, client.receive_once()).await;
+    assert!(none.is_none());
+    // Giving up a wait loses nothing.
+    accepted.send(message(MessageType::NOTIFY_URI, "news", "last")).await.unwrap();
+    let last = soon(&runtime, client.receive_once()).await.unwrap();
+    assert_eq!(last.text(), "last");
+    assert_eq!(link.dropped(), 76);
+    // What was kept outlives the connection.
+    accepted.send(message(MessageType::NOTIFY_URI, "news", "kept")).await.unwrap();
+    accepted.close_within(Duration::from_secs(1)).await;
+    soon(&runtime, link.closed()).await;
+    let kept = soon(&runtime, client.receive_once()).await.unwrap();
+    assert_eq!(kept.text(), "kept");
+    assert!(soon(&runtime, client.receive_once()).await.is_err());
+}
+
+async fn no_more_requests_are_pending_than_may_be<R: TestRuntime>(runtime: R) {
+    let server = ends::server(&runtime);
+    let address = listen(&server).await;
+    let client = client_builder(&runtime, address)
+        .limits(limits(|limits| limits.max_pending = 3))
+        .build();
+    let link = client.connect().await.unwrap();
+    // It is known from now on that replies repeat the request's id.
+    assert!(client.request("echo").await.is_ok());
+    let silence = |_| client.request("silence").into_future();
+    let mut pending: Vec<_> = (0..3).map(silence).collect();
+    for pending in &mut pending {
+        assert!(within(&runtime, Duration::ZERO, pending).await.is_none());
+    }
+    assert_eq!(link.pending(), 3);
+    let error = client.request("echo").await.unwrap_err();
+    let expected = SendError::TooManyPending { limit: 3 };
+    assert_eq!(error, RequestError::NotSent(expected));
+    drop(pending.pop());
+    assert!(client.request("echo").await.is_ok());
+    assert_eq!(link.pending(), 2);
+}
+
+async fn sending_waits_for_room_and_goes_on<R: TestRuntime>(runtime: R) {
+    const MESSAGES: usize = 3_000;
+    let (server, count) = (ends::server(&runtime), Count::default());
+    let counted = count.clone();
+    server.on(MessageType::PUBLISH_URI, move |_| {
+        counted.add();
+    });
+    let client = client_builder(&runtime, listen(&server).await)
+        // One message is too much already.
+        .limits(limits(|limits| limits.max_outgoing = 1))
+        .build();
+    let link = client.connect().await.unwrap();
+    let senders: Vec<_> = (0..3)
+        .map(|_| {
+            let link = link.clone();
+            spawn(&runtime, async move {
+                for _ in 0..MESSAGES {
+                    let sent = message(MessageType::PUBLISH_URI, "any", [7; 500]);
+                    link.send(sent).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for sender in senders {
+        soon(&runtime, sender.join()).await;
+    }
+    eventually(&runtime, "all has come", || count.get() == 3 * MESSAGES).await;
+
+    // A peer that does not read: the sender waits, in any order of things.
+    let listener = listener();
+    let address = listener.local_addr().unwrap();
+    let client = client_builder(&runtime, address)
+        .limits(limits(|limits| limits.max_outgoing = 100_000))
+        .build();
+    let link = client.connect().await.unwrap();
+    let large = || message(MessageType::PUBLISH_URI, "any", [7; 60_000]);
+    let mut sent = 0;
+    while within(&runtime, SHORT, link.send(large())).await.is_some() {
+        sent += 1;
+        assert!(sent < 10_000, "there is room without end");
+    }
+    let waiting = link.clone();
+    let waiting = spawn(&runtime, async move { waiting.send(large()).await });
+    let received = off_thread(move || {
+        let mut peer = RawPeer::accept(&listener);
+        for _ in 0..=sent {
+            peer.receive().expect("a message");
+        }
+    });
+    soon(&runtime, received).await;
+    soon(&runtime, waiting.join()).await.unwrap();
+}
+
+async fn requests_wait_for_room_and_go_on<R: TestRuntime>(runtime: R) {
+    let server = ends::server(&runtime);
+    let client = client_builder(&runtime, listen(&server).await)
+        .limits(limits(|limits| limits.max_outgoing = 1))
+        .build();
+    let link = client.connect().await.unwrap();
+    let callers: Vec<_> = (0..16)
+        .map(|task| {
+            let client = client.clone();
+            spawn(&runtime, async move {
+                for number in 0..200 {
+                    let content = format!("{task}/{number}");
+                    let request = client.request("echo").content(&content);
+                    let reply = request.timeout(LONG).await.unwrap();
+                    assert_eq!(reply.text(), content);
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        soon(&runtime, caller.join()).await;
+    }
+    assert_eq!(link.pending(), 0);
+}

@@ -1,0 +1,295 @@
+//! Handlers: what they may be and return, and that they do not hold each other
+//! up.
+
+use std::time::Duration;
+
+use netaio_driver::{Incoming, Link, Message, MessageType, TcpServer, TooLong};
+
+use crate::ends::{self, connected, listen, message, only_link};
+use crate::runtimes::TestRuntime;
+use crate::waiting::{Count, LONG, eventually, soon, spawn, within};
+
+on_every_runtime![
+    a_handler_may_be_plain_or_async_and_return_many_things,
+    a_handler_that_panics_is_answered_with_an_error,
+    a_slow_handler_does_not_hold_up_others,
+    a_handler_that_never_returns_holds_up_nobody,
+    an_error_is_answered_with_its_text,
+    replies_for_one_uri_come_in_order_to_whoever_sends_no_ids,
+    a_handler_can_use_the_connection_that_its_message_came_by,
+    a_server_can_ask_its_clients,
+    both_ends_ask_each_other_at_once,
+    a_handler_of_an_ended_connection_is_dropped,
+];
+
+const REQUEST: MessageType = MessageType::REQUEST_URI;
+
+async fn a_handler_may_be_plain_or_async_and_return_many_things<R: TestRuntime>(
+    runtime: R,
+) {
+    type Maybe = Option<Result<Message, TooLong>>;
+    let (server, client, _) = ends::pair(&runtime).await;
+    let pace = runtime.clone();
+    server.on((REQUEST, "plain"), |m: Incoming<R>| m.respond("plain"));
+    server.on((REQUEST, "message"), |m: Incoming<R>| m.respond("message").unwrap());
+    server.on((REQUEST, "ready"), async |m: Incoming<R>| m.respond("ready"));
+    server.on((REQUEST, "pending"), move |m: Incoming<R>| {
+        let pace = pace.clone();
+        async move {
+            spawn(&pace, async {}).join().await;
+            m.respond("pending")
+        }
+    });
+    server.on((REQUEST, "some"), |m: Incoming<R>| -> Maybe {
+        Some(m.respond("some"))
+    });
+    server.on((REQUEST, "nested"), async |m: Incoming<R>| {
+        Ok::<_, String>(Some(m.respond("nested")))
+    });
+    for uri in ["plain", "message", "ready", "pending", "some", "nested"] {
+        let reply = client.request(uri).await.unwrap();
+        assert_eq!(reply.message_type(), MessageType::RESPOND_URI);
+        assert_eq!(reply.text(), uri);
+        assert_eq!(reply.uri_text(), uri);
+    }
+    server.on((REQUEST, "unit"), |_| ());
+    server.on((REQUEST, "async unit"), async |_| ());
+    server.on((REQUEST, "none"), |_| -> Maybe { None });
+    server.on((REQUEST, "async none"), async |_| Ok::<Option<Message>, String>(None));
+    for uri in ["unit", "async unit", "none", "async none"] {
+        let request = client.request(uri).timeout(Duration::from_millis(30));
+        assert!(request.await.unwrap_err().is_timeout(), "{uri}");
+    }
+    let accepted = only_link(&runtime, &server).await;
+    assert_eq!(accepted.in_flight(), 0);
+}
+
+async fn an_error_is_answered_with_its_text<R: TestRuntime>(runtime: R) {
+    let (server, client, link) = ends::pair(&runtime).await;
+    server.on((REQUEST, "plain"), |_| Err::<(), _>("no luck"));
+    server.on((REQUEST, "async"), async |_| {
+        Err::<Message, _>(std::io::Error::other("no luck"))
+    });
+    for uri in ["plain", "async"] {
+        let reply = client.request(uri).await.unwrap();
+        assert_eq!(reply.message_type(), MessageType::ERROR);
+        assert_eq!(reply.text(), "no luck");
+        assert_eq!(reply.uri_text(), uri);
+    }
+    assert!(!link.is_closed());
+}
+
+async fn a_handler_that_panics_is_answered_with_an_error<R: TestRuntime>(runtime: R) {
+    fn fail() {
+        panic!("this is what the scenario wants");
+    }
+    let (server, client, link) = ends::pair(&runtime).await;
+    let pace = runtime.clone();
+    server.on((REQUEST, "plain"), |_| fail());
+    server.on((REQUEST, "ready"), async |_| fail());
+    server.on((REQUEST, "pending"), move |_| {
+        let pace = pace.clone();
+        async move {
+            spawn(&pace, async {}).join().await;
+            fail();
+        }
+    });
+    for uri in ["plain", "ready", "pending", "plain", "ready", "pending"] {
+        let request = client.request(uri).into_future();
+        let reply = soon(&runtime, request).await.unwrap();
+        assert_eq!(reply.message_type(), MessageType::ERROR);
+        assert_eq!(reply.uri_text(), uri);
+        // What has happened inside is nobody's business.
+        assert!(!reply.text().contains("scenario"));
+        assert!(client.request("echo").await.is_ok());
+    }
+    assert!(!link.is_closed());
+}
+
+async fn a_slow_handler_does_not_hold_up_others<R: TestRuntime>(runtime: R) {
+    let (server, client, _) = ends::pair(&runtime).await;
+    let (go_on, wait) = tokio::sync::watch::channel(false);
+    server.on((REQUEST, "slow"), move |m: Incoming<R>| {
+        let mut wait = wait.clone();
+        async move {
+            wait.wait_for(|go_on| *go_on).await.unwrap();
+            m.respond("at last")
+        }
+    });
+    let slow: Vec<_> = (0..20)
+        .map(|_| {
+            let client = client.clone();
+            spawn(&runtime, async move { client.request("slow").await })
+        })
+        .collect();
+    let accepted = only_link(&runtime, &server).await;
+    eventually(&runtime, "they run", || accepted.in_flight() == 20).await;
+    for _ in 0..100 {
+        let request = client.request("echo").content("quick").into_future();
+        let reply = soon(&runtime, request).await.unwrap();
+        assert_eq!(reply.content(), b"quick");
+    }
+    assert_eq!(accepted.in_flight(), 20);
+    go_on.send(true).unwrap();
+    for slow in slow {
+        let reply = soon(&runtime, slow.join()).await.unwrap();
+        assert_eq!(reply.content(), b"at last");
+    }
+}
+
+async fn a_handler_that_never_returns_holds_up_nobody<R: TestRuntime>(runtime: R) {
+    let (server, client, _) = ends::pair(&runtime).await;
+    server.on((REQUEST, "hang"), |_| std::future::pending::<()>());
+    let request = client.request("hang").timeout(Duration::from_millis(50));
+    assert!(request.await.unwrap_err().is_timeout());
+    assert!(client.request("echo").await.is_ok());
+    let (other, _) = connected(&runtime, client.link(None).unwrap().remote()).await;
+    assert!(other.request("echo").await.is_ok());
+    soon(&runtime, client.close()).await;
+    soon(&runtime, server.shutdown(Duration::from_millis(50))).await;
+}
+
+/// The server's way with a peer that does not send request ids.
+async fn replies_for_one_uri_come_in_order_to_whoever_sends_no_ids<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let server = ends::server(&runtime);
+    let (release, wait) = tokio::sync::watch::channel(0);
+    server.on((REQUEST, "slow"), move |m: Incoming<R>| {
+        let mut wait = wait.clone();
+        async move {
+            // The later it came, the sooner it is done.
+            let number: usize = m.text().parse().unwrap();
+            wait.wait_for(|done| *done >= 10 - number).await.unwrap();
+            ends::echo(m)
+        }
+    });
+    let address = listen(&server).await;
+    let raw = crate::waiting::off_thread(move || {
+        let mut peer = crate::raw_peer::RawPeer::connect(address);
+        for number in 0..10 {
+            peer.request("slow", number.to_string());
+        }
+        peer.request("echo", "quick");
+        // Another URI need not wait.
+        assert_eq!(peer.receive().unwrap().content(), b"quick");
+        for done in 1..=10 {
+            release.send(done).unwrap();
+        }
+        for number in 0..10 {
+            let reply = peer.receive().unwrap();
+            assert_eq!(reply.text(), number.to_string());
+        }
+    });
+    soon(&runtime, raw).await;
+}
+
+async fn a_handler_can_use_the_connection_that_its_message_came_by<R: TestRuntime>(
+    runtime: R,
+) {
+    let server = TcpServer::builder_on(runtime.clone()).build();
+    server.on((MessageType::SUBSCRIBE_URI, "news"), async |m: Incoming<R>| {
+        let link = m.link().clone();
+        // More than the reply: first two messages, then a request.
+        for number in 0..2 {
+            let news = message(MessageType::NOTIFY_URI, "news", number.to_string());
+            link.send(news).await.map_err(|error| error.to_string())?;
+        }
+        let name = link.request("name").await.map_err(|error| error.to_string())?;
+        m.respond(name.content())
+            .map(|reply| reply.with_type(MessageType::CONFIRM_SUBSCRIBE))
+            .map_err(|error| error.to_string())
+    });
+    let address = listen(&server).await;
+    let (client, link) = connected(&runtime, address).await;
+    client.on((REQUEST, "name"), |m: Incoming<R>| m.respond("Alice"));
+    let kind = MessageType::SUBSCRIBE_URI;
+    let request = client.request("news").message_type(kind).into_future();
+    let reply = soon(&runtime, request).await.unwrap();
+    assert_eq!(reply.message_type(), MessageType::CONFIRM_SUBSCRIBE);
+    assert_eq!(reply.content(), b"Alice");
+    for number in 0..2 {
+        let news = soon(&runtime, client.receive_once()).await.unwrap();
+        assert_eq!(news.message_type(), MessageType::NOTIFY_URI);
+        assert_eq!(news.text(), number.to_string());
+        assert_eq!(news.from(), address);
+        assert_eq!(news.link().id(), link.id());
+    }
+}
+
+async fn a_server_can_ask_its_clients<R: TestRuntime>(runtime: R) {
+    let server = ends::server(&runtime);
+    let address = listen(&server).await;
+    let mut clients = Vec::new();
+    for number in 0..5 {
+        let (client, link) = connected(&runtime, address).await;
+        client.on((REQUEST, "number"), move |m: Incoming<R>| {
+            m.respond(number.to_string())
+        });
+        client.on((REQUEST, "broken"), async |_| Err::<(), _>("broken"));
+        clients.push((client, link));
+    }
+    eventually(&runtime, "all are accepted", || server.links().len() == 5).await;
+    let mut numbers = Vec::new();
+    for link in server.links() {
+        let number = soon(&runtime, link.request("number").into_future()).await;
+        numbers.push(number.unwrap().text().into_owned());
+        let broken = link.request("broken").error_for_status().into_future();
+        assert!(soon(&runtime, broken).await.is_err());
+        // A client keeps for `receive_once` what it has no handler for.
+        let unknown = link.request("unknown").timeout(Duration::from_millis(30));
+        assert!(unknown.await.unwrap_err().is_timeout());
+    }
+    numbers.sort();
+    assert_eq!(numbers, ["0", "1", "2", "3", "4"]);
+    for (client, _) in &clients {
+        let unknown = soon(&runtime, client.receive_once()).await.unwrap();
+        assert_eq!(unknown.uri(), b"unknown");
+    }
+}
+
+async fn both_ends_ask_each_other_at_once<R: TestRuntime>(runtime: R) {
+    async fn ask<R: TestRuntime>(link: Link<R>, name: &'static str) {
+        for number in 0..500 {
+            let content = format!("{name} {number}");
+            let request = link.request("echo").content(&content).timeout(LONG);
+            assert_eq!(request.await.unwrap().text(), content);
+        }
+    }
+    let (server, client, link) = ends::pair(&runtime).await;
+    client.on((REQUEST, "echo"), ends::echo);
+    let accepted = only_link(&runtime, &server).await;
+    let asking: Vec<_> = (0..8)
+        .flat_map(|_| {
+            [
+                spawn(&runtime, ask(link.clone(), "client")),
+                spawn(&runtime, ask(accepted.clone(), "server")),
+            ]
+        })
+        .collect();
+    for asking in asking {
+        asking.join().await;
+    }
+    assert_eq!((link.pending(), accepted.pending()), (0, 0));
+}
+
+async fn a_handler_of_an_ended_connection_is_dropped<R: TestRuntime>(runtime: R) {
+    let (server, client, _) = ends::pair(&runtime).await;
+    let dropped = Count::default();
+    let count = dropped.clone();
+    server.on((REQUEST, "hang"), move |_| {
+        let dropped = count.when_dropped();
+        async move {
+            std::future::pending::<()>().await;
+            drop(dropped);
+        }
+    });
+    let request = client.request("hang").into_future();
+    assert!(within(&runtime, Duration::from_millis(50), request).await.is_none());
+    let accepted = only_link(&runtime, &server).await;
+    assert_eq!(accepted.in_flight(), 1);
+    soon(&runtime, accepted.close_within(Duration::from_millis(50))).await;
+    eventually(&runtime, "it is dropped", || dropped.get() == 1).await;
+}

@@ -1,0 +1,98 @@
+//! One client of several servers.
+
+use netaio_driver::{
+    HmacAuthPlugin, Layers, RequestError, ServerOptions, Sha256StreamCipherPlugin,
+    TcpClient, TcpServer,
+};
+
+use crate::ends::{self, limits, listen};
+use crate::runtimes::TestRuntime;
+use crate::waiting::{eventually, soon};
+
+on_every_runtime![
+    each_server_may_have_options_of_its_own,
+    closing_one_connection_leaves_the_others,
+    options_are_kept_for_the_next_connection,
+];
+
+fn layers(secret: &str) -> Layers {
+    Layers::new()
+        .auth(HmacAuthPlugin::new(secret))
+        .cipher(Sha256StreamCipherPlugin::new(secret))
+}
+
+fn server<R: TestRuntime>(runtime: &R, secret: &str) -> TcpServer<R> {
+    let server = TcpServer::builder_on(runtime.clone())
+        .layers(layers(secret))
+        .build();
+    ends::with_echo(server)
+}
+
+fn options(secret: &str) -> ServerOptions {
+    ServerOptions {
+        layers: Some(layers(secret)),
+        ..Default::default()
+    }
+}
+
+async fn each_server_may_have_options_of_its_own<R: TestRuntime>(runtime: R) {
+    let (first, second) = (server(&runtime, "first"), server(&runtime, "second"));
+    let plain = ends::server(&runtime);
+    let first = (listen(&first).await, first);
+    let second = (listen(&second).await, second);
+    let plain = (listen(&plain).await, plain);
+    let client = TcpClient::builder_on(runtime.clone())
+        .server(first.0)
+        .layers(layers("first"))
+        .build();
+    client.connect().await.unwrap();
+    client.connect_with(second.0, options("second")).await.unwrap();
+    let without = ServerOptions {
+        layers: Some(Layers::new()),
+        limits: Some(limits(|limits| limits.max_pending = 0)),
+        ..Default::default()
+    };
+    client.connect_with(plain.0, without).await.unwrap();
+    for address in [first.0, second.0] {
+        let request = client.request("echo").content("hello").server(address);
+        let reply = soon(&runtime, request.into_future()).await.unwrap();
+        assert_eq!(reply.content(), b"hello");
+    }
+    let error = client.request("echo").server(plain.0).await.unwrap_err();
+    assert!(matches!(error, RequestError::NotSent(_)), "{error}");
+    assert_eq!(client.counters().replies, 2);
+}
+
+async fn closing_one_connection_leaves_the_others<R: TestRuntime>(runtime: R) {
+    let (first, second) = (ends::server(&runtime), ends::server(&runtime));
+    let (a, b) = (listen(&first).await, listen(&second).await);
+    let client = ends::client(&runtime, a);
+    client.connect().await.unwrap();
+    let link = client.connect_to(b).await.unwrap();
+    soon(&runtime, client.close()).await;
+    assert!(client.link(None).is_none());
+    let error = client.request("echo").await.unwrap_err();
+    assert_eq!(error, RequestError::NotConnected);
+    assert!(client.request("echo").server(b).await.is_ok());
+    assert!(!link.is_closed());
+    client.connect().await.unwrap();
+    soon(&runtime, client.close_server(b)).await;
+    assert!(link.is_closed());
+    assert!(client.request("echo").await.is_ok());
+    client.connect_to(b).await.unwrap();
+    soon(&runtime, client.close_all()).await;
+    for server in [first, second] {
+        eventually(&runtime, "it is closed", || server.links().is_empty()).await;
+    }
+}
+
+async fn options_are_kept_for_the_next_connection<R: TestRuntime>(runtime: R) {
+    let server = server(&runtime, "secret");
+    let address = listen(&server).await;
+    let client = ends::client(&runtime, address);
+    client.connect_with(address, options("secret")).await.unwrap();
+    assert!(client.request("echo").await.is_ok());
+    soon(&runtime, client.close()).await;
+    client.connect().await.unwrap();
+    assert!(client.request("echo").await.is_ok());
+}

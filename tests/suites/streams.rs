@@ -1,0 +1,134 @@
+//! Streams that are connected already: pipes in memory, Unix sockets. They are
+//! of tokio's kind, so these scenarios are tokio's alone.
+
+use std::time::Duration;
+
+use netaio_driver::{CloseReason, MessageType};
+use netaio_tokio::{Incoming, TcpClient, TcpServer, Tokio};
+
+use crate::ends::{self, event, message, reason};
+use crate::runtimes::{Flavour, TestRuntime as _, run};
+use crate::waiting::{LONG, soon, spawn};
+
+fn nowhere() -> std::net::SocketAddr {
+    "192.0.2.1:1".parse().expect("an address")
+}
+
+/// Asks over a client that is connected by a stream.
+async fn converse(runtime: &Tokio, server: &TcpServer, client: &TcpClient) {
+    let link = client.link(Some(&"other end".into())).unwrap();
+    let asking: Vec<_> = (0..20)
+        .map(|task| {
+            let client = client.clone();
+            spawn(runtime, async move {
+                for number in 0..20 {
+                    let content = format!("{task}/{number}").repeat(200);
+                    let request = client.request("echo").server("other end");
+                    let reply = request.content(&content).timeout(LONG).await;
+                    assert_eq!(reply.unwrap().text(), content);
+                }
+            })
+        })
+        .collect();
+    for asking in asking {
+        soon(runtime, asking.join()).await;
+    }
+    let accepted = ends::only_link(runtime, server).await;
+    assert_eq!(accepted.remote(), nowhere());
+    accepted.send(message(MessageType::NOTIFY_URI, "news", "")).await.unwrap();
+    let news = soon(runtime, link.receive_once()).await.unwrap();
+    assert_eq!(news.uri(), b"news");
+    assert_eq!(news.from(), nowhere());
+    let mut events = server.events();
+    soon(runtime, client.close_server("other end")).await;
+    let reason = event(runtime, &mut events, reason).await;
+    assert_eq!(reason, CloseReason::Eof);
+}
+
+fn on_both_flavours<F>(scenario: fn(Tokio) -> F)
+where
+    F: Future<Output = ()>,
+{
+    run::<Tokio, _>(Flavour::OneThread, scenario);
+    run::<Tokio, _>(Flavour::Threads, scenario);
+}
+
+#[test]
+fn a_pipe_in_memory_is_a_connection() {
+    on_both_flavours(async |runtime| {
+        // One so narrow that no message fits is as good.
+        for width in [64, 65_536] {
+            let server = ends::server(&runtime);
+            let client = TcpClient::builder().build();
+            let (here, there) = tokio::io::duplex(width);
+            server.serve_stream(there, nowhere()).unwrap();
+            client.connect_stream("other end", nowhere(), here).unwrap();
+            converse(&runtime, &server, &client).await;
+        }
+    });
+}
+
+#[cfg(unix)]
+#[test]
+fn a_unix_socket_is_a_connection() {
+    on_both_flavours(async |runtime| {
+        let server = ends::server(&runtime);
+        let client = TcpClient::builder().build();
+        let (here, there) = tokio::net::UnixStream::pair().unwrap();
+        server.serve_stream(there, nowhere()).unwrap();
+        client.connect_stream("other end", nowhere(), here).unwrap();
+        converse(&runtime, &server, &client).await;
+    });
+}
+
+#[test]
+fn a_new_stream_of_a_name_takes_the_place_of_the_old_one() {
+    on_both_flavours(async |runtime| {
+        let server = ends::server(&runtime);
+        let client = TcpClient::builder().server("other end").build();
+        let mut links = Vec::new();
+        for _ in 0..3 {
+            let (here, there) = tokio::io::duplex(1_000);
+            server.serve_stream(there, nowhere()).unwrap();
+            let link = client.connect_stream("other end", nowhere(), here);
+            links.push(link.unwrap());
+            assert!(client.request("echo").await.is_ok());
+        }
+        let last = links.pop().unwrap();
+        assert!(!last.is_closed());
+        for old in links {
+            assert_eq!(soon(&runtime, old.closed()).await, CloseReason::Local);
+        }
+        // `connect` gives it, rather than to look for a host of that name.
+        assert_eq!(client.connect().await.unwrap().id(), last.id());
+    });
+}
+
+#[test]
+fn a_runtime_that_stops_leaves_nobody_waiting() {
+    let first = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (link, mut request) = first.block_on(async {
+        let server = TcpServer::new();
+        server.on((MessageType::REQUEST_URI, "hang"), |_: Incoming| {
+            std::future::pending::<()>()
+        });
+        let client = TcpClient::new(server.listen(ends::ANYWHERE).await.unwrap());
+        let link = client.connect().await.unwrap();
+        let request = link.request("hang").timeout(LONG * 3).into_future();
+        let mut request = Box::pin(request);
+        let early =
+            tokio::time::timeout(Duration::from_millis(20), &mut request).await;
+        assert!(early.is_err());
+        (link, request)
+    });
+    drop(first);
+    run::<Tokio, _>(Flavour::OneThread, async |runtime| {
+        let outcome = soon(&runtime, &mut request).await;
+        assert!(outcome.is_err());
+        soon(&runtime, link.closed()).await;
+    });
+}
