@@ -29,7 +29,11 @@ async fn echo(sender: mpsc::Sender<SocketAddr>) {
     stream.set_nodelay(true).unwrap();
     let (mut input, mut output) = (buffer(), buffer());
     // The client ends by going away, in the middle of what is on its way.
-    while stream.read_buf(&mut input).await.is_ok_and(|count| count > 0) {
+    while stream
+        .read_buf(&mut input)
+        .await
+        .is_ok_and(|count| count > 0)
+    {
         while let Some(body) = next_body(&mut input) {
             put_frame(&mut output, 1, &body);
         }

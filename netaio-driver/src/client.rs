@@ -9,16 +9,16 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use netaio_proto::{
-    CloseReason, ConnectionConfig, Counters, KeyExtractor, Layers,
-    Message, MessageType, Request, RequestError, RouteKey, SendError,
+    CloseReason, ConnectionConfig, Counters, KeyExtractor, Layers, Message,
+    MessageType, Request, RequestError, RouteKey, SendError,
 };
 
 use crate::builder::ClientBuilder;
 use crate::endpoint::{Endpoint, lock};
 use crate::events::{ConnectionEvent, ConnectionEvents, Events};
 use crate::handler::{AuthFailure, Incoming, IntoOutcome, handler_methods};
-use crate::link::{Link, LinkLabel, Owner, ReplyFuture};
 use crate::known_server::{Attempt, KnownServer, ServerOptions};
+use crate::link::{Link, LinkLabel, Owner, ReplyFuture, Submitted};
 use crate::reconnect::AutoReconnectTimeoutHandler;
 use crate::request::RequestBuilder;
 use crate::runtime::{ByteStream, Runtime, WrapStream, until};
@@ -211,8 +211,7 @@ impl<R: Runtime> TcpClient<R> {
 
     /// Closes the connections to all servers, as [`close`](Self::close).
     pub async fn close_all(&self) {
-        let servers: Vec<_> =
-            lock(&self.inner.servers).keys().cloned().collect();
+        let servers: Vec<_> = lock(&self.inner.servers).keys().cloned().collect();
         for server in servers {
             self.close_server(server).await;
         }
@@ -301,10 +300,7 @@ impl<R: Runtime> TcpClient<R> {
         let link = self.server(&name).last_link();
         let link = link.ok_or(RequestError::NotConnected)?;
         let received = link.receive_once().await;
-        received.map_err(|reason| RequestError::Disconnected {
-            sent: true,
-            reason,
-        })
+        received.map_err(|reason| RequestError::Disconnected { sent: true, reason })
     }
 
     handler_methods!();
@@ -365,25 +361,34 @@ impl<R: Runtime> TcpClient<R> {
     }
 
     /// Sends a request as soon as there is a connection with room for it. Waits
-    /// only for a connection that is being made.
+    /// only for a connection that is being made, or will be in place of one
+    /// that is being lost.
     pub(crate) async fn request_when_possible(
         &self,
         server: Option<ServerName>,
         mut request: Request,
         timeout: Duration,
     ) -> Result<ReplyFuture<R>, RequestError> {
-        let deadline = self.inner.runtime.now() + timeout;
+        let runtime = &self.inner.runtime;
+        let deadline = runtime.now() + timeout;
         let name = server.or_else(|| self.default_server());
         let server = name.and_then(|name| self.known_server(&name));
         let server = server.ok_or(RequestError::NotConnected)?;
-        let wait = server.connected();
-        let link = match until(&self.inner.runtime, deadline, wait).await {
-            Some(Some(link)) => link,
-            Some(None) | None => return Err(RequestError::NotConnected),
-        };
-        let left = deadline.duration_since(self.inner.runtime.now());
-        request = request.timeout(left);
-        link.request_when_possible(request, deadline).await
+        loop {
+            let link = until(runtime, deadline, server.connected()).await;
+            let link = link.flatten().ok_or(RequestError::NotConnected)?;
+            let left = deadline.duration_since(runtime.now());
+            match link.submit(request.timeout(left), deadline).await {
+                Submitted::Sent(reply) => return Ok(reply),
+                Submitted::Failed(error) => return Err(error),
+                Submitted::NotNow(again, _) if self.inner.reconnect.is_some() => {
+                    request = again;
+                    let parted = until(runtime, deadline, server.parted(&link));
+                    parted.await.ok_or(RequestError::NotConnected)?;
+                }
+                Submitted::NotNow(..) => return Err(link.closing().await),
+            }
+        }
     }
 
     fn server(&self, name: &ServerName) -> Arc<KnownServer<R>> {
@@ -414,9 +419,7 @@ impl<R: Runtime> TcpClient<R> {
     ) -> Result<Link<R>, ConnectError> {
         let server = attempt.server();
         let configured = server.options().connect_timeout;
-        let timeout = timeout
-            .or(configured)
-            .unwrap_or(self.inner.connect_timeout);
+        let timeout = timeout.or(configured).unwrap_or(self.inner.connect_timeout);
         let deadline = self.inner.runtime.now() + timeout;
         let dial = self.dial(server.name());
         match until(&self.inner.runtime, deadline, dial).await {
@@ -447,7 +450,10 @@ impl<R: Runtime> TcpClient<R> {
     }
 
     /// Tries the addresses of a server one after the other.
-    async fn dial(&self, name: &ServerName) -> io::Result<(R::TcpStream, SocketAddr)> {
+    async fn dial(
+        &self,
+        name: &ServerName,
+    ) -> io::Result<(R::TcpStream, SocketAddr)> {
         let runtime = &self.inner.runtime;
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for address in runtime.resolve(name.as_str()).await? {
@@ -599,7 +605,9 @@ impl<R: Runtime> Owner<R> for Inner<R> {
                     tracing::warn!(%error, "the connection is lost");
                 }
             };
-            let Inner { runtime, timeouts, .. } = &*client.inner;
+            let Inner {
+                runtime, timeouts, ..
+            } = &*client.inner;
             timeouts.spawn(runtime, task);
         }
     }

@@ -65,7 +65,12 @@ impl<R: Runtime> Endpoint<R> {
         }
     }
 
-    pub(crate) fn on(&self, key: RouteKey, layers: Layers, handler: Arc<Handler<R>>) {
+    pub(crate) fn on(
+        &self,
+        key: RouteKey,
+        layers: Layers,
+        handler: Arc<Handler<R>>,
+    ) {
         self.change(|routes| {
             let id = routes.register(handler, None);
             let old = routes.router.insert(key, id, layers);

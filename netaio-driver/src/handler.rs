@@ -163,8 +163,7 @@ where
 }
 
 /// A handler, whatever closure it is.
-pub(crate) type Handler<R> =
-    dyn Fn(Incoming<R>) -> Outcome<Answer> + Send + Sync;
+pub(crate) type Handler<R> = dyn Fn(Incoming<R>) -> Outcome<Answer> + Send + Sync;
 
 /// A message that did not pass an auth plugin, for the auth error handler.
 #[derive(Debug)]

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use event_listener::Event;
 use netaio_proto::{
-    CloseReason, Connection, ConnectionConfig, Counters, Instant, Layers, Message, MessageType, OuterUse,
-    Request, RequestError, RequestId, SendError,
+    CloseReason, Connection, ConnectionConfig, Counters, Instant, Layers, Message,
+    MessageType, OuterUse, Request, RequestError, RequestId, SendError,
 };
 use slab::Slab;
 
@@ -91,13 +91,8 @@ impl<R: Runtime> Link<R> {
     ) -> std::io::Result<Self> {
         let router = Arc::clone(&endpoint.snapshot().router);
         let now = runtime.now();
-        let connection = Connection::new(
-            config,
-            router,
-            label.remote,
-            fresh_seed()?,
-            now,
-        );
+        let connection =
+            Connection::new(config, router, label.remote, fresh_seed()?, now);
         let shared = Shared {
             runtime,
             endpoint,
@@ -287,10 +282,7 @@ impl<R: Runtime> Link<R> {
     }
 
     /// Does something to the connection, and wakes its task.
-    fn act<T>(
-        &self,
-        action: impl FnOnce(&mut LinkState, Instant) -> T,
-    ) -> T {
+    fn act<T>(&self, action: impl FnOnce(&mut LinkState, Instant) -> T) -> T {
         let now = self.shared.runtime.now();
         let mut state = self.lock();
         state.connection.set_unix_time(unix_time());
@@ -306,13 +298,6 @@ impl<R: Runtime> Link<R> {
     /// Sends a request, if there is room for it now.
     pub(crate) fn try_request(&self, request: Request) -> Submitted<R> {
         self.act(|state, now| {
-            if let Some(reason) = state.closed.clone() {
-                let error = RequestError::Disconnected {
-                    sent: false,
-                    reason,
-                };
-                return Submitted::Failed(error);
-            }
             if let Err(error) = state.connection.can_send() {
                 return Submitted::NotNow(request, error);
             }
@@ -330,31 +315,40 @@ impl<R: Runtime> Link<R> {
     /// Sends a request once there is room for it; gives up at `deadline`.
     pub(crate) async fn request_when_possible(
         &self,
-        mut request: Request,
+        request: Request,
         deadline: Instant,
     ) -> Result<ReplyFuture<R>, RequestError> {
+        match self.submit(request, deadline).await {
+            Submitted::Sent(reply) => Ok(reply),
+            Submitted::Failed(error) => Err(error),
+            Submitted::NotNow(..) => Err(self.closing().await),
+        }
+    }
+
+    /// Sends a request once there is room for it; gives up at `deadline`, and
+    /// gives the request back (`NotNow`) if the connection takes no more.
+    pub(crate) async fn submit(
+        &self,
+        mut request: Request,
+        deadline: Instant,
+    ) -> Submitted<R> {
         loop {
             let listener = self.shared.changed.listen();
             match self.try_request(request) {
-                Submitted::Sent(reply) => return Ok(reply),
-                Submitted::Failed(error) => return Err(error),
-                Submitted::NotNow(again, error) => {
-                    let closed = matches!(error, SendError::Closed);
-                    if closed {
-                        return Err(self.closing().await);
-                    }
+                Submitted::NotNow(again, error) if error != SendError::Closed => {
                     request = again;
                     let room = until(&self.shared.runtime, deadline, listener);
                     if room.await.is_none() {
-                        return Err(error.into());
+                        return Submitted::Failed(error.into());
                     }
                 }
+                submitted => return submitted,
             }
         }
     }
 
     /// Waits for the end of a connection that takes no more requests.
-    async fn closing(&self) -> RequestError {
+    pub(crate) async fn closing(&self) -> RequestError {
         let reason = self.closed().await;
         RequestError::Disconnected {
             sent: false,
@@ -433,7 +427,10 @@ pub(crate) struct ReplyFuture<R: Runtime> {
 impl<R: Runtime> Future for ReplyFuture<R> {
     type Output = Result<Message, RequestError>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Self::Output> {
         let Some(waiter) = self.waiter else {
             return Poll::Pending;
         };

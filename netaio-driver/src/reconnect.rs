@@ -134,7 +134,8 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
             .max_retries(self.max_retries);
         let mut after = Duration::ZERO;
         let client = loop {
-            let Some(client) = client.upgrade().filter(|_| attempt.is_wanted()) else {
+            let Some(client) = client.upgrade().filter(|_| attempt.is_wanted())
+            else {
                 return Ok(());
             };
             client.events_sender().send(&ConnectionEvent::Reconnecting {

@@ -226,7 +226,10 @@ enum State<R: Runtime> {
 impl<R: Runtime> Future for RequestFuture<R> {
     type Output = Result<Message, RequestError>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Self::Output> {
         let outcome = loop {
             match &mut self.state {
                 State::New => match self.builder.take() {
@@ -250,7 +253,11 @@ impl<R: Runtime> Future for RequestFuture<R> {
         };
         let check = self.check_status;
         Poll::Ready(outcome.and_then(|message| {
-            if check { Ok(message.error_for_status()?) } else { Ok(message) }
+            if check {
+                Ok(message.error_for_status()?)
+            } else {
+                Ok(message)
+            }
         }))
     }
 }

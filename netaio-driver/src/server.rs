@@ -241,7 +241,8 @@ impl<R: Runtime> Inner<R> {
             remote,
         });
         tracing::debug!(%remote, "accepted");
-        self.runtime.spawn(ConnectionTask::new(link.clone(), stream));
+        self.runtime
+            .spawn(ConnectionTask::new(link.clone(), stream));
         Ok(link)
     }
 
@@ -299,10 +300,7 @@ impl<R: Runtime> Inner<R> {
     }
 
     /// Waits for a connection, and then takes it.
-    async fn accept(
-        self: &Arc<Self>,
-        listener: &R::TcpListener,
-    ) -> io::Result<()> {
+    async fn accept(self: &Arc<Self>, listener: &R::TcpListener) -> io::Result<()> {
         self.has_room().await;
         let (stream, remote) = self.runtime.accept(listener).await?;
         self.serve(stream, remote)?;

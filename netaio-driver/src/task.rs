@@ -83,7 +83,10 @@ struct Running {
 impl Future for Running {
     type Output = (Option<ReplyToken>, Finished);
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Self::Output> {
         let answer = std::task::ready!(self.future.as_mut().poll(context));
         let finished = answer.map_or(Finished::Broken, Finished::Answer);
         Poll::Ready((self.token.take(), finished))
@@ -288,8 +291,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             }
             Some(Outcome::Pending(mut future)) => {
                 // Often it is done at once, and then needs no place in the set.
-                let polled =
-                    guarded("a handler", || future.as_mut().poll(context));
+                let polled = guarded("a handler", || future.as_mut().poll(context));
                 match polled {
                     None => self.answered(token, Finished::Broken),
                     Some(Poll::Ready(answer)) => {

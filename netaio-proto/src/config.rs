@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 
 use crate::limits::Limits;
 use crate::plugin::{Layers, Peer};
-use crate::requests::Correlation;
+use crate::request::Correlation;
 use crate::wire::message_type::MessageTypes;
 
 /// What a connection is made of, besides its routes. Shared, behind an `Arc`,

@@ -205,7 +205,11 @@ impl From<TooLong> for RequestError {
 }
 
 fn was_sent(sent: bool) -> &'static str {
-    if sent { "had been sent" } else { "had not been sent" }
+    if sent {
+        "had been sent"
+    } else {
+        "had not been sent"
+    }
 }
 
 fn how_sure(verified: bool) -> &'static str {

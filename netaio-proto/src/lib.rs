@@ -99,10 +99,12 @@ mod deadlines;
 mod decoder;
 mod error;
 mod in_flight;
+mod keyed_hash;
 mod limits;
 mod outgoing;
 mod plugin;
 mod random;
+mod request;
 mod requests;
 mod router;
 mod time;
@@ -127,7 +129,8 @@ pub use plugin::{
     Sha256StreamCipherPlugin,
 };
 pub use random::Random;
-pub use requests::{Correlation, DEFAULT_TIMEOUT, OuterUse, Request, RequestId};
+pub use request::{Correlation, DEFAULT_TIMEOUT, OuterUse, Request};
+pub use requests::RequestId;
 pub use router::{DefaultRoute, HandlerId, KeyExtractor, Route, RouteKey, Router};
 pub use time::Instant;
 pub use wire::{

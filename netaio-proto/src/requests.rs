@@ -8,109 +8,21 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::hash::BuildHasher;
 use core::net::SocketAddr;
 use core::time::Duration;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
-use siphasher::sip::SipHasher13;
 
 use crate::action::TimeoutContext;
 use crate::deadlines::Deadlines;
+use crate::keyed_hash::KeyedHash;
 use crate::plugin::Layers;
 use crate::random::Random;
+use crate::request::OuterUse;
 use crate::time::Instant;
-use crate::wire::message::{ERROR_URI, Message};
+use crate::wire::message::ERROR_URI;
 use crate::wire::message_type::{MessageType, TypeSet};
-
-/// A request, before it is sent: the message and how to send it.
-#[derive(Clone, Debug)]
-#[must_use = "a request does nothing until it is sent"]
-pub struct Request {
-    pub(crate) message: Message,
-    pub(crate) timeout: Duration,
-    pub(crate) layers: Layers,
-    pub(crate) outer: OuterUse,
-    pub(crate) accepts: TypeSet,
-}
-
-/// Python netaio's default timeout of a request.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-
-impl Request {
-    /// A request that waits [`DEFAULT_TIMEOUT`] and has no inner layers.
-    pub fn new(message: Message) -> Self {
-        Self {
-            message,
-            timeout: DEFAULT_TIMEOUT,
-            layers: Layers::new(),
-            outer: OuterUse::default(),
-            accepts: TypeSet::default(),
-        }
-    }
-
-    /// How long to wait for the reply.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    /// The inner layers of the request and of its reply.
-    pub fn layers(mut self, inner: Layers) -> Self {
-        self.layers = inner;
-        self
-    }
-
-    /// Which of the endpoint's own plugins to use.
-    pub fn outer(mut self, outer: OuterUse) -> Self {
-        self.outer = outer;
-        self
-    }
-
-    /// A type of reply that ends the request, besides the protocol's own. Only
-    /// custom types can be named; others change nothing.
-    pub fn accept(mut self, message_type: MessageType) -> Self {
-        if message_type.is_custom() {
-            self.accepts.insert(message_type);
-        }
-        self
-    }
-
-    /// The message to send.
-    pub fn message(&self) -> &Message {
-        &self.message
-    }
-}
-
-/// Which of an endpoint's own plugins are used for a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OuterUse {
-    /// The auth plugin. Without it a reply need not be authenticated either.
-    pub auth: bool,
-    /// The cipher plugin. Without it a reply need not be encrypted either.
-    pub cipher: bool,
-}
-
-impl Default for OuterUse {
-    /// Both.
-    fn default() -> Self {
-        Self {
-            auth: true,
-            cipher: true,
-        }
-    }
-}
-
-impl OuterUse {
-    /// Those of `layers` that are used.
-    pub(crate) fn of(self, layers: &Layers) -> Layers {
-        Layers {
-            auth: layers.auth.clone().filter(|_| self.auth),
-            cipher: layers.cipher.clone().filter(|_| self.cipher),
-        }
-    }
-}
 
 /// Names a request of one connection. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -125,16 +37,6 @@ impl RequestId {
     pub fn slot(self) -> usize {
         self.slot as usize
     }
-}
-
-/// Whether requests carry an id that tells their replies apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Correlation {
-    /// Requests carry a random id in the auth field `rid`.
-    #[default]
-    RequestIds,
-    /// Requests carry no id; every peer is taken to answer in order, per URI.
-    Off,
 }
 
 /// A request that waits.
@@ -297,11 +199,7 @@ impl Requests {
     }
 
     /// Notes a request that has been sent and ends at `end` in the stream.
-    pub(crate) fn insert(
-        &mut self,
-        now: Instant,
-        request: NewRequest,
-    ) -> RequestId {
+    pub(crate) fn insert(&mut self, now: Instant, request: NewRequest) -> RequestId {
         let uri = request.uri;
         let queue = self.by_uri.get(&uri);
         let behind = queue.is_some_and(|queue| queue.abandoned > 0);
@@ -708,7 +606,8 @@ impl Pending {
 
     fn context(&self, server: SocketAddr) -> TimeoutContext {
         let uri = Bytes::copy_from_slice(&self.uri);
-        let custom = (MessageType::FIRST_CUSTOM..=u8::MAX).map(MessageType::from_code);
+        let custom =
+            (MessageType::FIRST_CUSTOM..=u8::MAX).map(MessageType::from_code);
         let standard = MessageType::STANDARD.iter().copied();
         let keys = standard
             .chain(custom)
@@ -735,27 +634,4 @@ pub(crate) struct NewRequest {
     pub(crate) accepts: TypeSet,
     pub(crate) timeout: Duration,
     pub(crate) end: u64,
-}
-
-/// A hash that nobody can choose collisions for, and that the caller's seed
-/// decides.
-#[derive(Clone, Copy, Debug)]
-struct KeyedHash {
-    keys: (u64, u64),
-}
-
-impl KeyedHash {
-    fn new(random: &mut Random) -> Self {
-        Self {
-            keys: (random.next_u64(), random.next_u64()),
-        }
-    }
-}
-
-impl BuildHasher for KeyedHash {
-    type Hasher = SipHasher13;
-
-    fn build_hasher(&self) -> SipHasher13 {
-        SipHasher13::new_with_keys(self.keys.0, self.keys.1)
-    }
 }

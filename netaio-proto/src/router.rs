@@ -365,10 +365,8 @@ mod tests {
     use super::*;
 
     const REQUEST: MessageType = MessageType::REQUEST_URI;
-    const HERE: SocketAddr = SocketAddr::new(
-        core::net::IpAddr::V4(core::net::Ipv4Addr::LOCALHOST),
-        1,
-    );
+    const HERE: SocketAddr =
+        SocketAddr::new(core::net::IpAddr::V4(core::net::Ipv4Addr::LOCALHOST), 1);
 
     fn handler(router: &Router, uri: &str) -> Option<u64> {
         let message = Message::new(REQUEST, uri, "").unwrap();
@@ -399,7 +397,14 @@ mod tests {
         let message = Message::new(REQUEST, "a", "").unwrap();
         let route = router.route(&message, HERE).unwrap();
         assert!(route.is_ephemeral() && route.claim());
-        assert!(!clone.types[&REQUEST].uris[&b"a"[..]].any.ephemeral.as_ref().unwrap().claim());
+        assert!(
+            !clone.types[&REQUEST].uris[&b"a"[..]]
+                .any
+                .ephemeral
+                .as_ref()
+                .unwrap()
+                .claim()
+        );
         assert_eq!(handler(&clone, "a"), Some(1));
         route.unclaim();
         assert_eq!(handler(&clone, "a"), Some(2));
@@ -419,7 +424,10 @@ mod tests {
         let mut router = Router::new();
         router.insert((REQUEST, "a", HERE), HandlerId(1), Layers::new());
         router.insert_once((REQUEST, "a"), HandlerId(2), Layers::new());
-        assert_eq!(router.remove_once(&(REQUEST, "a").into()), Some(HandlerId(2)));
+        assert_eq!(
+            router.remove_once(&(REQUEST, "a").into()),
+            Some(HandlerId(2))
+        );
         assert_eq!(
             router.remove(&(REQUEST, "a", HERE).into()),
             Some(HandlerId(1))

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use netaio_tokio::{
     AutoReconnectTimeoutHandler, ConnectionEvent, ConnectionEvents, HmacAuthPlugin,
-    Incoming, Message, MessageType, RequestError, Sha256StreamCipherPlugin, TcpClient,
-    TcpServer,
+    Incoming, Message, MessageType, RequestError, Sha256StreamCipherPlugin,
+    TcpClient, TcpServer,
 };
 use tokio::sync::mpsc;
 
@@ -49,7 +49,8 @@ async fn tour() -> Outcome<()> {
     exchange_messages(&client).await?;
     ask_at_the_same_time(&client).await?;
     wait_in_vain(&client, &mut events, &mut on_reconnect).await?;
-    let server = lose_the_server(&client, server, address, &notes, &mut events).await?;
+    let server =
+        lose_the_server(&client, server, address, &notes, &mut events).await?;
 
     client.close().await;
     next_event(&mut events).await?;
@@ -102,7 +103,9 @@ fn build_server(notes: &Notes) -> TcpServer {
         }
     });
 
-    server.on((MessageType::REQUEST_URI, "echo"), |m| m.respond(m.content()));
+    server.on((MessageType::REQUEST_URI, "echo"), |m| {
+        m.respond(m.content())
+    });
     // A handler may be async. While it waits, it holds up nothing else.
     server.on((MessageType::REQUEST_URI, "slow echo"), slow_echo);
     // One that returns nothing leaves the message unanswered.
@@ -250,7 +253,10 @@ async fn lose_the_server(
     let after = ended.duration_since(died);
     println!("   caller, {} ms later: {error}", after.as_millis());
     // `sent` tells whether the server may have acted on the request.
-    expect(matches!(error, RequestError::Disconnected { sent: true, .. }))?;
+    expect(matches!(
+        error,
+        RequestError::Disconnected { sent: true, .. }
+    ))?;
     expect(after < Duration::from_secs(1))?;
 
     println!("   In 500 ms a new server starts on the same port. Meanwhile:");
@@ -294,7 +300,9 @@ async fn next_event(events: &mut ConnectionEvents) -> Outcome<ConnectionEvent> {
             println!("   event: disconnected: {reason}");
         }
         ConnectionEvent::Reconnecting { attempt, after, .. } => {
-            println!("   event: reconnecting, attempt {attempt}, waited {after:.0?}");
+            println!(
+                "   event: reconnecting, attempt {attempt}, waited {after:.0?}"
+            );
         }
         other => println!("   event: {other:?}"),
     }

@@ -7,11 +7,14 @@ use netaio_driver::{
 };
 
 use crate::ends::{
-    self, client_builder, connected, event, limits, listen, message, only_link, reason,
+    self, client_builder, connected, event, limits, listen, message, only_link,
+    reason,
 };
 use crate::raw_peer::{RawPeer, listener};
 use crate::runtimes::TestRuntime;
-use crate::waiting::{Count, LONG, eventually, off_thread, sleep, soon, spawn, within};
+use crate::waiting::{
+    Count, LONG, eventually, off_thread, sleep, soon, spawn, within,
+};
 
 on_every_runtime![
     a_header_that_never_completes_ends_its_connection,
@@ -67,7 +70,10 @@ fn frame() -> Vec<u8> {
 async fn a_header_that_never_completes_ends_its_connection<R: TestRuntime>(
     runtime: R,
 ) {
-    for bytes in [frame()[..3].to_vec(), [&frame()[..], &frame()[..8]].concat()] {
+    for bytes in [
+        frame()[..3].to_vec(),
+        [&frame()[..], &frame()[..8]].concat(),
+    ] {
         let server = server_within(&runtime, |limits| {
             limits.header_timeout = Some(SHORT);
         });
@@ -135,14 +141,17 @@ async fn a_peer_that_never_reads_is_no_longer_read_from<R: TestRuntime>(runtime:
     let after = link.counters();
     assert_eq!(after, before);
     // What waits in the server is bounded by the mark, and one turn's replies.
-    let queued = after.frames_out * 60_000 - after.bytes_out.min(after.frames_out * 60_000);
+    let queued =
+        after.frames_out * 60_000 - after.bytes_out.min(after.frames_out * 60_000);
     assert!(queued < 1024 * 1024, "{queued} bytes wait");
     assert!(after.dispatched < whole as u64);
     // Once it reads, all goes on where it had stopped.
     let replies = off_thread(move || {
         let mut replies = 0;
         let mut rest = Some(rest);
-        while replies < whole + usize::from(rest.as_ref().is_none_or(|r| !r.is_empty())) {
+        while replies
+            < whole + usize::from(rest.as_ref().is_none_or(|r| !r.is_empty()))
+        {
             let reply = peer.receive().expect("a reply");
             assert_eq!(reply.content().len(), 60_000);
             replies += 1;
@@ -176,7 +185,9 @@ async fn a_peer_that_never_reads_is_given_up<R: TestRuntime>(runtime: R) {
 }
 
 async fn no_more_connections_are_served_than_may_be<R: TestRuntime>(runtime: R) {
-    let server = TcpServer::builder_on(runtime.clone()).max_connections(3).build();
+    let server = TcpServer::builder_on(runtime.clone())
+        .max_connections(3)
+        .build();
     let server = ends::with_echo(server);
     let address = listen(&server).await;
     let mut served = Vec::new();
@@ -242,7 +253,10 @@ async fn the_oldest_unread_messages_are_dropped_and_counted<R: TestRuntime>(
         let pushed = message(MessageType::NOTIFY_URI, "news", number.to_string());
         accepted.send(pushed).await.unwrap();
     }
-    eventually(&runtime, "all has come", || link.counters().unrouted == 1_100).await;
+    eventually(&runtime, "all has come", || {
+        link.counters().unrouted == 1_100
+    })
+    .await;
     assert_eq!(link.dropped(), 76);
     for number in 76..1_100 {
         let kept = soon(&runtime, client.receive_once()).await.unwrap();
@@ -251,12 +265,18 @@ async fn the_oldest_unread_messages_are_dropped_and_counted<R: TestRuntime>(
     let none = within(&runtime, SHORT / 5, client.receive_once()).await;
     assert!(none.is_none());
     // Giving up a wait loses nothing.
-    accepted.send(message(MessageType::NOTIFY_URI, "news", "last")).await.unwrap();
+    accepted
+        .send(message(MessageType::NOTIFY_URI, "news", "last"))
+        .await
+        .unwrap();
     let last = soon(&runtime, client.receive_once()).await.unwrap();
     assert_eq!(last.text(), "last");
     assert_eq!(link.dropped(), 76);
     // What was kept outlives the connection.
-    accepted.send(message(MessageType::NOTIFY_URI, "news", "kept")).await.unwrap();
+    accepted
+        .send(message(MessageType::NOTIFY_URI, "news", "kept"))
+        .await
+        .unwrap();
     accepted.close_within(Duration::from_secs(1)).await;
     soon(&runtime, link.closed()).await;
     let kept = soon(&runtime, client.receive_once()).await.unwrap();

@@ -132,7 +132,10 @@ async fn connecting_at_once_makes_one_connection<R: TestRuntime>(runtime: R) {
         let connecting: Vec<_> = (0..20)
             .map(|_| {
                 let client = client.clone();
-                spawn(&runtime, async move { client.connect().await.unwrap().id() })
+                spawn(
+                    &runtime,
+                    async move { client.connect().await.unwrap().id() },
+                )
             })
             .collect();
         let mut ids = Vec::new();
@@ -175,8 +178,9 @@ async fn a_dropped_attempt_leaves_room_for_another<R: TestRuntime>(runtime: R) {
     let waiting = client.clone();
     let second = spawn(&runtime, async move { waiting.connect().await.map(drop) });
     let asking = client.clone();
-    let request =
-        spawn(&runtime, async move { asking.request("echo").timeout(LONG).await });
+    let request = spawn(&runtime, async move {
+        asking.request("echo").timeout(LONG).await
+    });
     drop(first);
     // Those in the queue leave: from now on connections succeed.
     let address = hole.address();

@@ -74,7 +74,9 @@ async fn error_replies_become_errors_on_request<R: TestRuntime>(runtime: R) {
         }),
     ];
     for (kind, reply) in replies {
-        server.on((MessageType::UPDATE_URI, "it"), move |m: Incoming<R>| reply(&m));
+        server.on((MessageType::UPDATE_URI, "it"), move |m: Incoming<R>| {
+            reply(&m)
+        });
         let plain = client.update("it", "").await.unwrap();
         assert_eq!(plain.message_type(), kind);
         let checked = client.update("it", "").error_for_status().await;
@@ -102,7 +104,9 @@ async fn a_request_may_do_without_the_clients_plugins<R: TestRuntime>(runtime: R
         (both.clone(), true, true),
     ];
     for (layers, use_auth, use_cipher) in servers {
-        let server = TcpServer::builder_on(runtime.clone()).layers(layers).build();
+        let server = TcpServer::builder_on(runtime.clone())
+            .layers(layers)
+            .build();
         let server = ends::with_echo(server);
         let client = client_builder(&runtime, listen(&server).await)
             .layers(both.clone())
@@ -139,12 +143,17 @@ async fn inner_and_outer_layers_go_together<R: TestRuntime>(runtime: R) {
                 .iv_field("iv2")
                 .encrypt_uri(false),
         );
-    let server =
-        TcpServer::builder_on(runtime.clone()).layers(outer.clone()).build();
+    let server = TcpServer::builder_on(runtime.clone())
+        .layers(outer.clone())
+        .build();
     let server = ends::with_echo(server);
     let key = (MessageType::REQUEST_URI, "guarded");
     server.on_with(key, inner.clone(), ends::echo);
-    server.once_with((MessageType::CREATE_URI, "guarded"), inner.clone(), ends::echo);
+    server.once_with(
+        (MessageType::CREATE_URI, "guarded"),
+        inner.clone(),
+        ends::echo,
+    );
     let client: TcpClient<R> = client_builder(&runtime, listen(&server).await)
         .layers(outer)
         .build();

@@ -100,7 +100,10 @@ async fn a_request_that_waits_for_room_can_be_dropped<R: TestRuntime>(runtime: R
     // It is not sent, and says so in time.
     let request = client.request("echo").timeout(Duration::from_millis(50));
     let error = soon(&runtime, request.into_future()).await.unwrap_err();
-    assert!(matches!(error, netaio_driver::RequestError::NotSent(_)), "{error}");
+    assert!(
+        matches!(error, netaio_driver::RequestError::NotSent(_)),
+        "{error}"
+    );
     assert_eq!(link.counters().frames_out, before);
 }
 
@@ -127,7 +130,11 @@ async fn a_request_that_waits_for_a_connection_can_be_dropped<R: TestRuntime>(
     let request = client.request("echo").timeout(span);
     assert!(soon(&runtime, request.into_future()).await.is_err());
     drop(connecting);
-    assert!(soon(&runtime, client.request("echo").into_future()).await.is_err());
+    assert!(
+        soon(&runtime, client.request("echo").into_future())
+            .await
+            .is_err()
+    );
 }
 
 async fn a_send_that_is_dropped_sends_all_or_nothing<R: TestRuntime>(runtime: R) {

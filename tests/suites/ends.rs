@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use netaio_driver::{
-    ClientBuilder, CloseReason, ConnectionEvent, ConnectionEvents, Incoming, Limits, Link, Message,
-    MessageType, Runtime, TcpClient, TcpServer, TooLong,
+    ClientBuilder, CloseReason, ConnectionEvent, ConnectionEvents, Incoming, Limits,
+    Link, Message, MessageType, Runtime, TcpClient, TcpServer, TooLong,
 };
 
 use crate::waiting::soon;

@@ -52,7 +52,10 @@ async fn both_ends_tell_when_connections_come_and_go<R: TestRuntime>(runtime: R)
 
     client.connect().await.unwrap();
     assert_eq!(next(&mut here).await, connected);
-    assert!(matches!(next(&mut there).await, ConnectionEvent::Connected { .. }));
+    assert!(matches!(
+        next(&mut there).await,
+        ConnectionEvent::Connected { .. }
+    ));
     server.shutdown(Duration::from_secs(1)).await;
     let disconnected = ConnectionEvent::Disconnected {
         server: Some(name),
@@ -102,7 +105,10 @@ async fn counters_add_up_over_connections<R: TestRuntime>(runtime: R) {
         let silence = client.request("silence").timeout(Duration::from_millis(10));
         assert!(silence.await.is_err());
         assert!(client.request("unknown").await.is_ok());
-        client.send(message(MessageType::PUBLISH_URI, "any", "")).await.unwrap();
+        client
+            .send(message(MessageType::PUBLISH_URI, "any", ""))
+            .await
+            .unwrap();
         client.close().await;
         assert_eq!(link.counters().requests, 12);
         let here = client.counters();

@@ -7,7 +7,7 @@ use netaio_driver::{Incoming, Link, Message, MessageType, TcpServer, TooLong};
 
 use crate::ends::{self, connected, listen, message, only_link};
 use crate::runtimes::TestRuntime;
-use crate::waiting::{Count, LONG, eventually, soon, spawn, within};
+use crate::waiting::{Count, LONG, eventually, fail, soon, spawn, within};
 
 on_every_runtime![
     a_handler_may_be_plain_or_async_and_return_many_things,
@@ -31,8 +31,12 @@ async fn a_handler_may_be_plain_or_async_and_return_many_things<R: TestRuntime>(
     let (server, client, _) = ends::pair(&runtime).await;
     let pace = runtime.clone();
     server.on((REQUEST, "plain"), |m: Incoming<R>| m.respond("plain"));
-    server.on((REQUEST, "message"), |m: Incoming<R>| m.respond("message").unwrap());
-    server.on((REQUEST, "ready"), async |m: Incoming<R>| m.respond("ready"));
+    server.on((REQUEST, "message"), |m: Incoming<R>| {
+        m.respond("message").unwrap()
+    });
+    server.on((REQUEST, "ready"), async |m: Incoming<R>| {
+        m.respond("ready")
+    });
     server.on((REQUEST, "pending"), move |m: Incoming<R>| {
         let pace = pace.clone();
         async move {
@@ -55,7 +59,9 @@ async fn a_handler_may_be_plain_or_async_and_return_many_things<R: TestRuntime>(
     server.on((REQUEST, "unit"), |_| ());
     server.on((REQUEST, "async unit"), async |_| ());
     server.on((REQUEST, "none"), |_| -> Maybe { None });
-    server.on((REQUEST, "async none"), async |_| Ok::<Option<Message>, String>(None));
+    server.on((REQUEST, "async none"), async |_| {
+        Ok::<Option<Message>, String>(None)
+    });
     for uri in ["unit", "async unit", "none", "async none"] {
         let request = client.request(uri).timeout(Duration::from_millis(30));
         assert!(request.await.unwrap_err().is_timeout(), "{uri}");
@@ -79,10 +85,9 @@ async fn an_error_is_answered_with_its_text<R: TestRuntime>(runtime: R) {
     assert!(!link.is_closed());
 }
 
-async fn a_handler_that_panics_is_answered_with_an_error<R: TestRuntime>(runtime: R) {
-    fn fail() {
-        panic!("this is what the scenario wants");
-    }
+async fn a_handler_that_panics_is_answered_with_an_error<R: TestRuntime>(
+    runtime: R,
+) {
     let (server, client, link) = ends::pair(&runtime).await;
     let pace = runtime.clone();
     server.on((REQUEST, "plain"), |_| fail());
@@ -186,22 +191,31 @@ async fn replies_for_one_uri_come_in_order_to_whoever_sends_no_ids<
     soon(&runtime, raw).await;
 }
 
-async fn a_handler_can_use_the_connection_that_its_message_came_by<R: TestRuntime>(
+async fn a_handler_can_use_the_connection_that_its_message_came_by<
+    R: TestRuntime,
+>(
     runtime: R,
 ) {
     let server = TcpServer::builder_on(runtime.clone()).build();
-    server.on((MessageType::SUBSCRIBE_URI, "news"), async |m: Incoming<R>| {
-        let link = m.link().clone();
-        // More than the reply: first two messages, then a request.
-        for number in 0..2 {
-            let news = message(MessageType::NOTIFY_URI, "news", number.to_string());
-            link.send(news).await.map_err(|error| error.to_string())?;
-        }
-        let name = link.request("name").await.map_err(|error| error.to_string())?;
-        m.respond(name.content())
-            .map(|reply| reply.with_type(MessageType::CONFIRM_SUBSCRIBE))
-            .map_err(|error| error.to_string())
-    });
+    server.on(
+        (MessageType::SUBSCRIBE_URI, "news"),
+        async |m: Incoming<R>| {
+            let link = m.link().clone();
+            // More than the reply: first two messages, then a request.
+            for number in 0..2 {
+                let news =
+                    message(MessageType::NOTIFY_URI, "news", number.to_string());
+                link.send(news).await.map_err(|error| error.to_string())?;
+            }
+            let name = link
+                .request("name")
+                .await
+                .map_err(|error| error.to_string())?;
+            m.respond(name.content())
+                .map(|reply| reply.with_type(MessageType::CONFIRM_SUBSCRIBE))
+                .map_err(|error| error.to_string())
+        },
+    );
     let address = listen(&server).await;
     let (client, link) = connected(&runtime, address).await;
     client.on((REQUEST, "name"), |m: Incoming<R>| m.respond("Alice"));
@@ -287,7 +301,11 @@ async fn a_handler_of_an_ended_connection_is_dropped<R: TestRuntime>(runtime: R)
         }
     });
     let request = client.request("hang").into_future();
-    assert!(within(&runtime, Duration::from_millis(50), request).await.is_none());
+    assert!(
+        within(&runtime, Duration::from_millis(50), request)
+            .await
+            .is_none()
+    );
     let accepted = only_link(&runtime, &server).await;
     assert_eq!(accepted.in_flight(), 1);
     soon(&runtime, accepted.close_within(Duration::from_millis(50))).await;

@@ -22,7 +22,9 @@ on_every_runtime![
 
 const SHORT: Duration = Duration::from_millis(60);
 
-async fn a_late_reply_is_not_taken_for_the_next_requests<R: TestRuntime>(runtime: R) {
+async fn a_late_reply_is_not_taken_for_the_next_requests<R: TestRuntime>(
+    runtime: R,
+) {
     late(runtime, Correlation::RequestIds).await;
 }
 
@@ -42,7 +44,11 @@ async fn late<R: TestRuntime>(runtime: R, correlation: Correlation) {
         let second = client.request("slow").content("second").into_future();
         let mut second = Box::pin(second);
         // It is sent, and both replies leave after that, in order.
-        assert!(within(&runtime, Duration::ZERO, &mut second).await.is_none());
+        assert!(
+            within(&runtime, Duration::ZERO, &mut second)
+                .await
+                .is_none()
+        );
         gate.add_permits(2);
         let reply = soon(&runtime, second).await.unwrap();
         assert_eq!(reply.content(), b"second");
@@ -63,8 +69,7 @@ async fn a_late_reply_to_a_dropped_request_is_not_taken_for_the_next_requests<
     runtime: R,
 ) {
     for correlation in [Correlation::RequestIds, Correlation::Off] {
-        let (_server, gate, client) =
-            gated(&runtime, correlation).await;
+        let (_server, gate, client) = gated(&runtime, correlation).await;
         let first = client.request("slow").content("first").into_future();
         assert!(within(&runtime, SHORT, first).await.is_none());
         assert_eq!(client.link(None).unwrap().pending(), 0);
@@ -80,8 +85,7 @@ async fn a_late_reply_to_a_dropped_request_is_not_taken_for_the_next_requests<
 async fn replies_that_cannot_be_told_apart_end_the_connection<R: TestRuntime>(
     runtime: R,
 ) {
-    let (server, _gate, client) =
-        gated(&runtime, Correlation::Off).await;
+    let (server, _gate, client) = gated(&runtime, Correlation::Off).await;
     ends::with_echo(server.clone());
     client.request("echo").await.unwrap();
     let link = client.link(None).unwrap();

@@ -7,8 +7,8 @@
 /// Makes one test per scenario and runtime, in a module per runtime.
 macro_rules! on_every_runtime {
     ($($scenario:ident),* $(,)?) => {
-        on_runtime!(tokio, netaio_tokio::Tokio, OneThread, $($scenario)*);
-        on_runtime!(tokio_threads, netaio_tokio::Tokio, Threads, $($scenario)*);
+        on_runtime!(on_tokio, netaio_tokio::Tokio, OneThread, $($scenario)*);
+        on_runtime!(on_tokio_threads, netaio_tokio::Tokio, Threads, $($scenario)*);
     };
 }
 

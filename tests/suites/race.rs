@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use netaio_driver::{Correlation, Incoming, Link, MessageType, RequestError, TcpClient};
+use netaio_driver::{
+    Correlation, Incoming, Link, MessageType, RequestError, TcpClient,
+};
 use tokio::sync::Semaphore;
 
 use crate::ends::{self, client_builder, listen, message, only_link};
@@ -88,7 +90,11 @@ async fn race<R: TestRuntime>(runtime: R, correlation: Correlation) {
 async fn call<R: TestRuntime>(client: TcpClient<R>, task: usize) {
     for number in 0..REQUESTS {
         let content = format!("{task}/{number}");
-        let uri = if number % 2 == 0 { "shared" } else { content.as_str() };
+        let uri = if number % 2 == 0 {
+            "shared"
+        } else {
+            content.as_str()
+        };
         let reply = client
             .request(uri)
             .content(&content)
@@ -132,8 +138,11 @@ async fn a_request_that_times_out_never_takes_the_place_of_one_made_meanwhile<
     let made = Arc::new(std::sync::Mutex::new(None));
     let place = Arc::clone(&made);
     client.set_timeout_handler(move |event| {
-        let mut request =
-            event.node.request("echo").content("meanwhile").into_future();
+        let mut request = event
+            .node
+            .request("echo")
+            .content("meanwhile")
+            .into_future();
         assert!(poll_once(&mut request).is_pending());
         *place.lock().unwrap() = Some(request);
     });

@@ -40,7 +40,11 @@ impl RawPeer {
     }
 
     pub(crate) fn request(&mut self, uri: &str, content: impl AsRef<[u8]>) {
-        self.send(&crate::ends::message(MessageType::REQUEST_URI, uri, content));
+        self.send(&crate::ends::message(
+            MessageType::REQUEST_URI,
+            uri,
+            content,
+        ));
     }
 
     /// The next message; `None` at the end.
@@ -68,7 +72,9 @@ impl RawPeer {
     /// while, or `most` times; tells how often they left, the last time perhaps
     /// in part, and what remains of it.
     pub(crate) fn flood(&mut self, bytes: &[u8], most: usize) -> (usize, usize) {
-        self.stream.set_nonblocking(true).expect("a socket that can");
+        self.stream
+            .set_nonblocking(true)
+            .expect("a socket that can");
         let mut rest = bytes.len();
         let mut whole = 0;
         let mut since = Instant::now();
@@ -88,7 +94,9 @@ impl RawPeer {
                 rest = bytes.len();
             }
         }
-        self.stream.set_nonblocking(false).expect("a socket that can");
+        self.stream
+            .set_nonblocking(false)
+            .expect("a socket that can");
         (whole, rest % bytes.len())
     }
 

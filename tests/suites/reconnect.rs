@@ -4,14 +4,16 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use netaio_driver::{
-    AutoReconnectTimeoutHandler, CloseReason, ConnectionEvent, ConnectionEvents, Link,
-    RequestError, TcpClient, TcpServer,
+    AutoReconnectTimeoutHandler, CloseReason, ConnectionEvent, ConnectionEvents,
+    Link, RequestError, TcpClient, TcpServer,
 };
 
 use crate::ends::{self, attempt, client_builder, connected, event, listen};
 use crate::raw_peer::{BlackHole, RawPeer, listener};
 use crate::runtimes::TestRuntime;
-use crate::waiting::{Count, LONG, eventually, off_thread, sleep, soon, spawn};
+use crate::waiting::{
+    Count, LONG, eventually, fail, off_thread, sleep, soon, spawn,
+};
 
 on_every_runtime![
     a_timeout_makes_a_new_connection,
@@ -56,7 +58,10 @@ async fn a_timeout_makes_a_new_connection<R: TestRuntime>(runtime: R) {
     assert_ne!(new.id(), old.id());
     assert_eq!(soon(&runtime, old.closed()).await, CloseReason::Local);
     eventually(&runtime, "on_reconnect runs", || on_reconnect.get() == 1).await;
-    eventually(&runtime, "the server sees one end", || server.links().len() == 1).await;
+    eventually(&runtime, "the server sees one end", || {
+        server.links().len() == 1
+    })
+    .await;
     let first = event(&runtime, &mut events, attempt).await;
     assert_eq!(first, 1);
 }
@@ -87,8 +92,10 @@ async fn ten_timeouts_at_once_make_one_new_connection<R: TestRuntime>(runtime: R
     }
     assert!(timeouts >= 1);
     assert!(client.request("echo").await.is_ok());
-    eventually(&runtime, "all handlers end", || client.timeout_handler_tasks() == 0)
-        .await;
+    eventually(&runtime, "all handlers end", || {
+        client.timeout_handler_tasks() == 0
+    })
+    .await;
     assert_eq!(on_reconnect.get(), 1);
     let mut connections = 0;
     while let Some(event) = events.try_next() {
@@ -132,18 +139,23 @@ async fn a_connection_that_takes_too_long_is_not_reconnected<R: TestRuntime>(
         .build();
     let mut events = client.events();
     assert!(soon(&runtime, client.connect()).await.is_err());
-    eventually(&runtime, "the handler ends", || client.timeout_handler_tasks() == 0)
-        .await;
+    eventually(&runtime, "the handler ends", || {
+        client.timeout_handler_tasks() == 0
+    })
+    .await;
     assert_eq!(events.try_next(), None);
 }
 
-async fn on_reconnect_may_be_plain_or_async_and_may_fail<R: TestRuntime>(runtime: R) {
+async fn on_reconnect_may_be_plain_or_async_and_may_fail<R: TestRuntime>(
+    runtime: R,
+) {
     let (_server, client, _) = ends::pair(&runtime).await;
     let done = Count::default();
     let again = async |before: usize| {
         time_out(&runtime, &client).await;
         eventually(&runtime, "on_reconnect runs", || done.get() == before + 1).await;
-        eventually(&runtime, "it ends", || client.timeout_handler_tasks() == 0).await;
+        eventually(&runtime, "it ends", || client.timeout_handler_tasks() == 0)
+            .await;
         assert!(client.request("echo").await.is_ok());
     };
     let count = done.clone();
@@ -168,7 +180,7 @@ async fn on_reconnect_may_be_plain_or_async_and_may_fail<R: TestRuntime>(runtime
     let count = done.clone();
     let rules = Rules::new().on_reconnect(move |_| {
         count.add();
-        panic!("this is what the scenario wants");
+        fail();
     });
     client.set_timeout_handler(rules.into_handler());
     again(2).await;
@@ -216,9 +228,15 @@ fn fast<R: TestRuntime>() -> Rules<R> {
         .max_delay(Duration::from_millis(5))
 }
 
-async fn server_at<R: TestRuntime>(runtime: &R, address: SocketAddr) -> TcpServer<R> {
+async fn server_at<R: TestRuntime>(
+    runtime: &R,
+    address: SocketAddr,
+) -> TcpServer<R> {
     let server = ends::server(runtime);
-    server.listen(address.to_string()).await.expect("the old port");
+    server
+        .listen(address.to_string())
+        .await
+        .expect("the old port");
     server
 }
 
@@ -230,8 +248,10 @@ async fn reconnecting_gives_up_after_its_retries<R: TestRuntime>(runtime: R) {
     let request = stranded.client.request("echo").timeout(LONG);
     let error = soon(&runtime, request.into_future()).await.unwrap_err();
     assert_eq!(error, RequestError::NotConnected);
-    eventually(&runtime, "it ends", || stranded.client.timeout_handler_tasks() == 0)
-        .await;
+    eventually(&runtime, "it ends", || {
+        stranded.client.timeout_handler_tasks() == 0
+    })
+    .await;
     let mut attempts = 1;
     while let Some(event) = stranded.events.try_next() {
         attempts += usize::from(attempt(&event).is_some());
@@ -276,7 +296,9 @@ async fn delays_between_attempts_grow_up_to_their_bound<R: TestRuntime>(runtime:
     assert!(waited > Duration::ZERO);
 }
 
-async fn an_attempt_takes_no_longer_than_connect_timeout<R: TestRuntime>(runtime: R) {
+async fn an_attempt_takes_no_longer_than_connect_timeout<R: TestRuntime>(
+    runtime: R,
+) {
     let hole = off_thread(BlackHole::open).await;
     // The default would be longer than the scenario has.
     let client = client_builder(&runtime, hole.address())
@@ -333,8 +355,10 @@ async fn closing_the_client_stops_a_reconnect<R: TestRuntime>(runtime: R) {
     soon(&runtime, stranded.client.close()).await;
     let error = soon(&runtime, waiting.join()).await.unwrap_err();
     assert_eq!(error, RequestError::NotConnected);
-    eventually(&runtime, "it ends", || stranded.client.timeout_handler_tasks() == 0)
-        .await;
+    eventually(&runtime, "it ends", || {
+        stranded.client.timeout_handler_tasks() == 0
+    })
+    .await;
     nobody_comes(&runtime, stranded.address).await;
     assert!(stranded.client.link(None).is_none());
 }
@@ -393,12 +417,16 @@ async fn a_lost_connection_is_made_again_by_itself<R: TestRuntime>(runtime: R) {
         server = server_at(&runtime, address).await;
         let reply = soon(&runtime, waiting).await.unwrap();
         assert_eq!(reply.content(), b"hello");
-        eventually(&runtime, "on_reconnect runs", || on_reconnect.get() == round + 1)
-            .await;
+        eventually(&runtime, "on_reconnect runs", || {
+            on_reconnect.get() == round + 1
+        })
+        .await;
     }
 }
 
-async fn a_connection_that_was_closed_on_purpose_is_not_made_again<R: TestRuntime>(
+async fn a_connection_that_was_closed_on_purpose_is_not_made_again<
+    R: TestRuntime,
+>(
     runtime: R,
 ) {
     let server = ends::server(&runtime);
@@ -436,7 +464,10 @@ async fn a_request_after_a_lost_one_waits_for_the_new_connection<R: TestRuntime>
     let peer = forgetful_peer(listener, rounds);
     for _ in 0..rounds {
         let error = client.request("first").await.unwrap_err();
-        assert!(matches!(error, RequestError::Disconnected { .. }), "{error}");
+        assert!(
+            matches!(error, RequestError::Disconnected { .. }),
+            "{error}"
+        );
         let reply = client.request("second").await;
         assert!(reply.is_ok(), "{reply:?}");
     }

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use netaio_driver::{Incoming, KeyExtractor, Message, MessageType, RouteKey, TcpServer};
+use netaio_driver::{
+    Incoming, KeyExtractor, Message, MessageType, RouteKey, TcpServer,
+};
 
 use crate::ends::{self, connected, listen};
 use crate::runtimes::TestRuntime;
@@ -111,7 +113,10 @@ async fn the_narrowest_key_decides<R: TestRuntime>(runtime: R) {
     server.on((REQUEST, "it", known), says("address"));
     let ask = async |uri: &str| {
         let (a, b) = (first.request(uri).await, second.request(uri).await);
-        (a.unwrap().text().into_owned(), b.unwrap().text().into_owned())
+        (
+            a.unwrap().text().into_owned(),
+            b.unwrap().text().into_owned(),
+        )
     };
     assert_eq!(ask("it").await, ("address".into(), "uri".into()));
     assert_eq!(ask("other").await, ("type".into(), "type".into()));
@@ -169,7 +174,9 @@ async fn a_default_handler_takes_what_no_other_does<R: TestRuntime>(runtime: R) 
     // A client has one too: then nothing is kept for `receive_once`.
     client.set_default_handler(says("client"));
     let link = ends::only_link(&runtime, &server).await;
-    let reply = soon(&runtime, link.request("any").into_future()).await.unwrap();
+    let reply = soon(&runtime, link.request("any").into_future())
+        .await
+        .unwrap();
     assert_eq!(reply.content(), b"client");
 }
 

@@ -88,7 +88,9 @@ async fn secrets_are_neither_logged_nor_shown<R: TestRuntime>(runtime: R) {
         assert_shows_none(&m);
         ends::echo(m)
     });
-    server.on((MessageType::REQUEST_URI, "broken"), |_| Err::<(), _>("broken"));
+    server.on((MessageType::REQUEST_URI, "broken"), |_| {
+        Err::<(), _>("broken")
+    });
     let address = listen(&server).await;
     let builder = client_builder(&runtime, address).layers(outer);
     assert_shows_none(&builder);

@@ -46,7 +46,10 @@ async fn each_server_may_have_options_of_its_own<R: TestRuntime>(runtime: R) {
         .layers(layers("first"))
         .build();
     client.connect().await.unwrap();
-    client.connect_with(second.0, options("second")).await.unwrap();
+    client
+        .connect_with(second.0, options("second"))
+        .await
+        .unwrap();
     let without = ServerOptions {
         layers: Some(Layers::new()),
         limits: Some(limits(|limits| limits.max_pending = 0)),
@@ -90,7 +93,10 @@ async fn options_are_kept_for_the_next_connection<R: TestRuntime>(runtime: R) {
     let server = server(&runtime, "secret");
     let address = listen(&server).await;
     let client = ends::client(&runtime, address);
-    client.connect_with(address, options("secret")).await.unwrap();
+    client
+        .connect_with(address, options("secret"))
+        .await
+        .unwrap();
     assert!(client.request("echo").await.is_ok());
     soon(&runtime, client.close()).await;
     client.connect().await.unwrap();

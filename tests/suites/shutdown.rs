@@ -139,10 +139,13 @@ async fn a_shutdown_drops_the_handlers<R: TestRuntime>(runtime: R) {
     let dropped = Count::default();
     // It keeps the server alive.
     let captured = (dropped.when_dropped(), server.clone());
-    server.on((MessageType::REQUEST_URI, "links"), move |m: Incoming<R>| {
-        let (_, server) = &captured;
-        m.respond(server.links().len().to_string())
-    });
+    server.on(
+        (MessageType::REQUEST_URI, "links"),
+        move |m: Incoming<R>| {
+            let (_, server) = &captured;
+            m.respond(server.links().len().to_string())
+        },
+    );
     assert_eq!(client.request("links").await.unwrap().content(), b"1");
     soon(&runtime, server.shutdown(Duration::from_secs(1))).await;
     drop(server);
@@ -203,7 +206,8 @@ async fn connections_made_during_a_shutdown_do_not_outlive_it<R: TestRuntime>(
                 })
             })
             .collect();
-        eventually(&runtime, "some are accepted", || !server.links().is_empty()).await;
+        eventually(&runtime, "some are accepted", || !server.links().is_empty())
+            .await;
         soon(&runtime, server.shutdown(LONG * 3)).await;
         for connecting in connecting {
             soon(&runtime, connecting.join()).await;

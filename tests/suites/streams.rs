@@ -1,13 +1,14 @@
 //! Streams that are connected already: pipes in memory, Unix sockets. They are
 //! of tokio's kind, so these scenarios are tokio's alone.
 
+use std::future::Future;
 use std::time::Duration;
 
 use netaio_driver::{CloseReason, MessageType};
 use netaio_tokio::{Incoming, TcpClient, TcpServer, Tokio};
 
 use crate::ends::{self, event, message, reason};
-use crate::runtimes::{Flavour, TestRuntime as _, run};
+use crate::runtimes::{Flavour, run};
 use crate::waiting::{LONG, soon, spawn};
 
 fn nowhere() -> std::net::SocketAddr {
@@ -35,7 +36,10 @@ async fn converse(runtime: &Tokio, server: &TcpServer, client: &TcpClient) {
     }
     let accepted = ends::only_link(runtime, server).await;
     assert_eq!(accepted.remote(), nowhere());
-    accepted.send(message(MessageType::NOTIFY_URI, "news", "")).await.unwrap();
+    accepted
+        .send(message(MessageType::NOTIFY_URI, "news", ""))
+        .await
+        .unwrap();
     let news = soon(runtime, link.receive_once()).await.unwrap();
     assert_eq!(news.uri(), b"news");
     assert_eq!(news.from(), nowhere());
@@ -45,17 +49,17 @@ async fn converse(runtime: &Tokio, server: &TcpServer, client: &TcpClient) {
     assert_eq!(reason, CloseReason::Eof);
 }
 
-fn on_both_flavours<F>(scenario: fn(Tokio) -> F)
+fn on_both_flavours<F>(scenario: impl Fn(Tokio) -> F)
 where
     F: Future<Output = ()>,
 {
-    run::<Tokio, _>(Flavour::OneThread, scenario);
-    run::<Tokio, _>(Flavour::Threads, scenario);
+    run::<Tokio, _>(Flavour::OneThread, &scenario);
+    run::<Tokio, _>(Flavour::Threads, &scenario);
 }
 
 #[test]
 fn a_pipe_in_memory_is_a_connection() {
-    on_both_flavours(async |runtime| {
+    on_both_flavours(|runtime| async move {
         // One so narrow that no message fits is as good.
         for width in [64, 65_536] {
             let server = ends::server(&runtime);
@@ -71,7 +75,7 @@ fn a_pipe_in_memory_is_a_connection() {
 #[cfg(unix)]
 #[test]
 fn a_unix_socket_is_a_connection() {
-    on_both_flavours(async |runtime| {
+    on_both_flavours(|runtime| async move {
         let server = ends::server(&runtime);
         let client = TcpClient::builder().build();
         let (here, there) = tokio::net::UnixStream::pair().unwrap();
@@ -83,7 +87,7 @@ fn a_unix_socket_is_a_connection() {
 
 #[test]
 fn a_new_stream_of_a_name_takes_the_place_of_the_old_one() {
-    on_both_flavours(async |runtime| {
+    on_both_flavours(|runtime| async move {
         let server = ends::server(&runtime);
         let client = TcpClient::builder().server("other end").build();
         let mut links = Vec::new();
@@ -126,7 +130,7 @@ fn a_runtime_that_stops_leaves_nobody_waiting() {
         (link, request)
     });
     drop(first);
-    run::<Tokio, _>(Flavour::OneThread, async |runtime| {
+    run::<Tokio, _>(Flavour::OneThread, |runtime| async move {
         let outcome = soon(&runtime, &mut request).await;
         assert!(outcome.is_err());
         soon(&runtime, link.closed()).await;

@@ -11,7 +11,7 @@ use netaio_driver::{
 use crate::ends::{self, client_builder, listen};
 use crate::raw_peer::BlackHole;
 use crate::runtimes::TestRuntime;
-use crate::waiting::{Count, eventually, off_thread, soon, spawn, within};
+use crate::waiting::{Count, eventually, fail, off_thread, soon, spawn, within};
 
 on_every_runtime![
     a_handler_given_at_construction_is_told_everything,
@@ -80,7 +80,11 @@ async fn a_plain_handler_has_run_before_its_caller_is_told<R: TestRuntime>(
     });
     for number in 0..20 {
         assert_eq!(told.get(), number);
-        let error = client.request("silence").timeout(SHORT / 10).await.unwrap_err();
+        let error = client
+            .request("silence")
+            .timeout(SHORT / 10)
+            .await
+            .unwrap_err();
         assert!(error.is_timeout());
         assert_eq!(told.get(), number + 1);
     }
@@ -148,8 +152,10 @@ async fn a_handler_that_panics_or_fails_changes_nothing<R: TestRuntime>(runtime:
         let error = client.request("silence").timeout(SHORT).await.unwrap_err();
         assert!(error.is_timeout(), "{what}: {error}");
         eventually(&runtime, what, || told.get() == before + 1).await;
-        eventually(&runtime, "its task ends", || client.timeout_handler_tasks() == 0)
-            .await;
+        eventually(&runtime, "its task ends", || {
+            client.timeout_handler_tasks() == 0
+        })
+        .await;
         let reply = client.request("echo").content(what).await.unwrap();
         assert_eq!(reply.text(), what);
         assert!(!link.is_closed());
@@ -157,7 +163,7 @@ async fn a_handler_that_panics_or_fails_changes_nothing<R: TestRuntime>(runtime:
     let count = told.clone();
     client.set_timeout_handler(move |_| {
         count.add();
-        panic!("this is what the scenario wants");
+        fail();
     });
     check("a plain one panics", 0).await;
     let count = told.clone();
@@ -172,7 +178,7 @@ async fn a_handler_that_panics_or_fails_changes_nothing<R: TestRuntime>(runtime:
         async move {
             count.add();
             if count.get() > 0 {
-                panic!("this is what the scenario wants");
+                fail();
             }
         }
     });
@@ -326,14 +332,23 @@ async fn cancelling_handler_tasks_waits_until_they_have_ended<R: TestRuntime>(
     other.join().await;
 }
 
-async fn cancelling_handler_tasks_leaves_later_ones_alone<R: TestRuntime>(runtime: R) {
+async fn cancelling_handler_tasks_leaves_later_ones_alone<R: TestRuntime>(
+    runtime: R,
+) {
     let (_server, client, _) = ends::pair(&runtime).await;
     let first = with_endless_handlers(&runtime, &client, 2).await;
     soon(&runtime, client.cancel_timeout_handler_tasks()).await;
     assert_eq!(first.get(), 2);
     let second = with_endless_handlers(&runtime, &client, 2).await;
     // Dropped before its end, the cancelling has begun all the same.
-    drop(within(&runtime, Duration::ZERO, client.cancel_timeout_handler_tasks()).await);
+    drop(
+        within(
+            &runtime,
+            Duration::ZERO,
+            client.cancel_timeout_handler_tasks(),
+        )
+        .await,
+    );
     eventually(&runtime, "they end", || second.get() == 2).await;
     assert!(client.request("echo").await.is_ok());
 }

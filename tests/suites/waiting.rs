@@ -37,7 +37,10 @@ pub(crate) async fn within<R: Runtime, F: Future>(
 }
 
 /// What `future` gives, which it must do before long.
-pub(crate) async fn soon<R: Runtime, F: Future>(runtime: &R, future: F) -> F::Output {
+pub(crate) async fn soon<R: Runtime, F: Future>(
+    runtime: &R,
+    future: F,
+) -> F::Output {
     let output = within(runtime, LONG, future).await;
     output.expect("this should not take so long")
 }
@@ -118,4 +121,9 @@ impl Drop for WhenDropped {
         std::thread::sleep(Duration::from_millis(20));
         self.0.add();
     }
+}
+
+/// Panics, as what user code may do.
+pub(crate) fn fail() {
+    panic!("this is what the scenario wants");
 }

@@ -25,9 +25,8 @@ use crate::in_flight::{Cursor, InFlight, ReplyTo};
 use crate::outgoing::Outgoing;
 use crate::plugin::{Context, Layers, Peer};
 use crate::random::Random;
-use crate::requests::{
-    Correlation, NewRequest, OuterUse, Request, RequestId, Requests,
-};
+use crate::request::{Correlation, OuterUse, Request};
+use crate::requests::{NewRequest, RequestId, Requests};
 use crate::router::Router;
 use crate::time::Instant;
 use crate::wire::auth_fields::RID_LENGTH;
@@ -194,7 +193,9 @@ impl Connection {
             return Err(SendError::TooManyPending { limit });
         }
         let rid = match self.config.correlation {
-            Correlation::RequestIds => Some(self.requests.fresh_rid(&mut self.random)),
+            Correlation::RequestIds => {
+                Some(self.requests.fresh_rid(&mut self.random))
+            }
             Correlation::Off => None,
         };
         let Request {

@@ -12,7 +12,8 @@ use crate::config::Compatibility;
 use crate::decoder::BadFrame;
 use crate::error::{AuthError, PluginError, ProtocolError, RequestError};
 use crate::plugin::{Layers, OpenError};
-use crate::requests::{Match, OuterUse, RequestId};
+use crate::request::OuterUse;
+use crate::requests::{Match, RequestId};
 use crate::router::{DefaultRoute, Route};
 use crate::wire::auth_fields::{AuthFields, RID_LENGTH};
 use crate::wire::frame::Frame;
@@ -88,7 +89,10 @@ impl Connection {
         let limits = &self.config.limits;
         let full = self.in_flight.len() >= limits.max_in_flight
             || self.queued() >= limits.outgoing_high_water;
-        full && self.decoder.peek().is_some_and(|frame| !self.is_reply(&frame))
+        full && self
+            .decoder
+            .peek()
+            .is_some_and(|frame| !self.is_reply(&frame))
     }
 
     /// Whether a frame is a reply, as far as that can be told before it is
@@ -121,7 +125,10 @@ impl Connection {
                 replies: false,
             };
         }
-        let State::Draining { reason, replies, .. } = &self.state else {
+        let State::Draining {
+            reason, replies, ..
+        } = &self.state
+        else {
             return None;
         };
         let (reason, replies) = (reason.clone(), *replies);
@@ -240,7 +247,11 @@ impl Connection {
 
     /// A message that could be a reply to a request with inner layers, but did
     /// not pass their check. The request goes on waiting.
-    fn reply_unauthentic(&mut self, envelope: Envelope, error: AuthError) -> Outcome {
+    fn reply_unauthentic(
+        &mut self,
+        envelope: Envelope,
+        error: AuthError,
+    ) -> Outcome {
         if self.count_auth_failure() {
             return None;
         }
@@ -310,8 +321,14 @@ impl Connection {
         let own = Arc::clone(&self.config);
         let ways = [
             OuterUse { auth: false, ..all },
-            OuterUse { cipher: false, ..all },
-            OuterUse { auth: false, cipher: false },
+            OuterUse {
+                cipher: false,
+                ..all
+            },
+            OuterUse {
+                auth: false,
+                cipher: false,
+            },
         ];
         ways.into_iter().find_map(|way| {
             let mut attempt = envelope.clone();
@@ -354,13 +371,16 @@ impl Connection {
         let name = self.config.types.name(kind).unwrap_or_default();
         let answerable = !kind.is_reply() && !name.contains("ERROR");
         let layers = route.map_or(&self.config.layers, Route::layers);
-        let text = layers.auth.as_ref().map_or("auth failed", |p| p.error_text());
+        let text = layers
+            .auth
+            .as_ref()
+            .map_or("auth failed", |p| p.error_text());
         let uri = self.own_uri(&message, ERROR_URI);
         let default_reply = own_reply(MessageType::AUTH_ERROR, uri, text)
             .ok()
             .filter(|_| answerable);
-        let reply = answerable
-            .then(|| self.token(message.uri(), rid, Layers::new(), true));
+        let reply =
+            answerable.then(|| self.token(message.uri(), rid, Layers::new(), true));
         Some(Action::AuthFailed(AuthFailed {
             message,
             from: self.remote,
@@ -395,11 +415,7 @@ impl Connection {
 
     // --- messages for a handler ---
 
-    fn route(
-        &mut self,
-        message: Message,
-        rid: Option<[u8; RID_LENGTH]>,
-    ) -> Outcome {
+    fn route(&mut self, message: Message, rid: Option<[u8; RID_LENGTH]>) -> Outcome {
         // An ephemeral route may be taken by another connection in between;
         // then the next best one is looked for.
         let route = loop {
@@ -447,9 +463,8 @@ impl Connection {
     ) -> Outcome {
         self.counters.dispatched += 1;
         let answerable = !message.message_type().is_reply();
-        let reply = answerable.then(|| {
-            self.token(message.uri(), rid, route.layers().clone(), false)
-        });
+        let reply = answerable
+            .then(|| self.token(message.uri(), rid, route.layers().clone(), false));
         Some(Action::Dispatch {
             handler: route.handler(),
             message,
@@ -468,8 +483,8 @@ impl Connection {
         let answerable = python || !message.message_type().is_reply();
         let from = self.remote;
         let default = self.router.default_route();
-        let reply = answerable
-            .then(|| self.token(message.uri(), rid, Layers::new(), false));
+        let reply =
+            answerable.then(|| self.token(message.uri(), rid, Layers::new(), false));
         match (default, reply) {
             (DefaultRoute::NotFound, Some(token)) => {
                 let uri = self.own_uri(&message, "");

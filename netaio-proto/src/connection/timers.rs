@@ -121,9 +121,9 @@ impl Connection {
             self.last_activity = self.now;
         }
         if due(self.write_deadline()) {
-            let progress = self.write_timer.is_some_and(|timer| {
-                timer.written < self.written()
-            });
+            let progress = self
+                .write_timer
+                .is_some_and(|timer| timer.written < self.written());
             if !progress {
                 return self.begin_closing(CloseReason::WriteStalled);
             }
@@ -213,7 +213,8 @@ impl Connection {
             } = expired
             {
                 self.counters.timeouts += 1;
-                self.actions.push_back(Action::TimedOut { request, context });
+                self.actions
+                    .push_back(Action::TimedOut { request, context });
                 out_of_step |= this_one;
             }
         }

@@ -66,7 +66,6 @@ impl Sha256StreamCipherPlugin {
         }
         key.zeroize();
     }
-
 }
 
 impl CipherPlugin for Sha256StreamCipherPlugin {

@@ -22,10 +22,22 @@ pub(crate) const EMPTY: [u8; 3] = [0x4d, 0x40, 0x00];
 /// messages without plugins have such a section, so it is recognised, and
 /// written, as a whole.
 const RID_ONLY: [u8; 16] = [
-    0x4d, 0x40, 1, 20, // a dict with one entry of 20 bytes
-    0x4c, 0x40, 2, 5, 10, // a pair of 5 and 10 bytes
-    0x43, 3, b'r', b'i', b'd', // the name
-    0x41, RID_LENGTH as u8, // the id's type and length
+    0x4d,
+    0x40,
+    1,
+    20, // a dict with one entry of 20 bytes
+    0x4c,
+    0x40,
+    2,
+    5,
+    10, // a pair of 5 and 10 bytes
+    0x43,
+    3,
+    b'r',
+    b'i',
+    b'd', // the name
+    0x41,
+    RID_LENGTH as u8, // the id's type and length
 ];
 
 /// Bytes of a request id.
@@ -123,7 +135,10 @@ impl AuthFields {
     }
 
     /// Sets the request id.
-    pub(crate) fn set_rid(&mut self, rid: [u8; RID_LENGTH]) -> Result<(), PackError> {
+    pub(crate) fn set_rid(
+        &mut self,
+        rid: [u8; RID_LENGTH],
+    ) -> Result<(), PackError> {
         if self.0[..] != EMPTY {
             return self.set_bytes(Self::RID, &rid);
         }
@@ -595,7 +610,8 @@ mod tests {
         assert_eq!(long.rid(), Some(rid));
         short.set_rid(*b"abcdefgh").unwrap();
         assert_eq!(short.rid(), Some(*b"abcdefgh"));
-        long.set_bytes(AuthFields::RID, b"too long for one").unwrap();
+        long.set_bytes(AuthFields::RID, b"too long for one")
+            .unwrap();
         assert_eq!(long.rid(), None);
     }
 

@@ -1,0 +1,105 @@
+//! What a request is before it is sent, and how it is to be sent.
+
+use core::time::Duration;
+
+use crate::plugin::Layers;
+use crate::wire::message::Message;
+use crate::wire::message_type::{MessageType, TypeSet};
+
+/// A request, before it is sent: the message and how to send it.
+#[derive(Clone, Debug)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct Request {
+    pub(crate) message: Message,
+    pub(crate) timeout: Duration,
+    pub(crate) layers: Layers,
+    pub(crate) outer: OuterUse,
+    pub(crate) accepts: TypeSet,
+}
+
+/// Python netaio's default timeout of a request.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Request {
+    /// A request that waits [`DEFAULT_TIMEOUT`] and has no inner layers.
+    pub fn new(message: Message) -> Self {
+        Self {
+            message,
+            timeout: DEFAULT_TIMEOUT,
+            layers: Layers::new(),
+            outer: OuterUse::default(),
+            accepts: TypeSet::default(),
+        }
+    }
+
+    /// How long to wait for the reply.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The inner layers of the request and of its reply.
+    pub fn layers(mut self, inner: Layers) -> Self {
+        self.layers = inner;
+        self
+    }
+
+    /// Which of the endpoint's own plugins to use.
+    pub fn outer(mut self, outer: OuterUse) -> Self {
+        self.outer = outer;
+        self
+    }
+
+    /// A type of reply that ends the request, besides the protocol's own. Only
+    /// custom types can be named; others change nothing.
+    pub fn accept(mut self, message_type: MessageType) -> Self {
+        if message_type.is_custom() {
+            self.accepts.insert(message_type);
+        }
+        self
+    }
+
+    /// The message to send.
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+}
+
+/// Which of an endpoint's own plugins are used for a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OuterUse {
+    /// The auth plugin. Without it a reply need not be authenticated either.
+    pub auth: bool,
+    /// The cipher plugin. Without it a reply need not be encrypted either.
+    pub cipher: bool,
+}
+
+impl Default for OuterUse {
+    /// Both.
+    fn default() -> Self {
+        Self {
+            auth: true,
+            cipher: true,
+        }
+    }
+}
+
+impl OuterUse {
+    /// Those of `layers` that are used.
+    pub(crate) fn of(self, layers: &Layers) -> Layers {
+        Layers {
+            auth: layers.auth.clone().filter(|_| self.auth),
+            cipher: layers.cipher.clone().filter(|_| self.cipher),
+        }
+    }
+}
+
+/// Whether requests carry an id that tells their replies apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Correlation {
+    /// Requests carry a random id in the auth field `rid`.
+    #[default]
+    RequestIds,
+    /// Requests carry no id; every peer is taken to answer in order, per URI.
+    Off,
+}
