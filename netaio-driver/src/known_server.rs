@@ -44,7 +44,7 @@ enum Stage {
     Apart,
     /// Somebody is making one; the number tells this attempt from others.
     Connecting(u64),
-    /// There is one.
+    /// There is one, which may be coming to its end.
     Connected,
 }
 
@@ -73,11 +73,11 @@ impl<R: Runtime> KnownServer<R> {
         lock(&self.state).options = options;
     }
 
-    /// The connection, if there is one.
+    /// The connection, if there is one that takes messages.
     pub(crate) fn live_link(&self) -> Option<Link<R>> {
         let state = lock(&self.state);
-        let link = state.link.as_ref();
-        link.filter(|_| state.stage == Stage::Connected).cloned()
+        let link = state.link.clone();
+        link.filter(|link| state.stage == Stage::Connected && link.is_open())
     }
 
     /// The connection that is there, or that was there last.
@@ -85,17 +85,19 @@ impl<R: Runtime> KnownServer<R> {
         lock(&self.state).link.clone()
     }
 
-    /// Waits while a connection is being made; gives it, or `None` if there is
-    /// none and nobody makes one.
+    /// Waits while a connection is being made, or is coming to its end; gives
+    /// the open one, or `None` if there is none and nobody makes one.
     pub(crate) async fn connected(&self) -> Option<Link<R>> {
         loop {
             let listener = self.changed.listen();
             {
                 let state = lock(&self.state);
-                match state.stage {
-                    Stage::Connected => return state.link.clone(),
-                    Stage::Apart => return None,
-                    Stage::Connecting(_) => {}
+                match (state.stage, &state.link) {
+                    (Stage::Connected, Some(link)) if link.is_open() => {
+                        return Some(link.clone());
+                    }
+                    (Stage::Apart, _) => return None,
+                    _ => {}
                 }
             }
             listener.await;
@@ -113,8 +115,8 @@ impl<R: Runtime> KnownServer<R> {
         }
     }
 
-    /// The connection, once there is one; or, if nobody else is making one, the
-    /// task of making it.
+    /// The connection, once there is an open one; or, if nobody else is making
+    /// one, the task of making it.
     pub(crate) async fn link_or_attempt(
         self: &Arc<Self>,
         next_id: impl FnOnce() -> u64,
@@ -124,9 +126,13 @@ impl<R: Runtime> KnownServer<R> {
             {
                 let mut state = lock(&self.state);
                 match (state.stage, &state.link) {
-                    (Stage::Connected, Some(link)) => return Ok(link.clone()),
-                    (Stage::Connecting(_), _) => {}
-                    _ => return Err(self.begin(&mut state, next_id())),
+                    (Stage::Connected, Some(link)) if link.is_open() => {
+                        return Ok(link.clone());
+                    }
+                    (Stage::Apart, _) => {
+                        return Err(self.begin(&mut state, next_id()));
+                    }
+                    _ => {}
                 }
             }
             listener.await;

@@ -75,8 +75,9 @@ pub(crate) struct LinkState {
     closed: Option<CloseReason>,
 }
 
-#[derive(Default)]
 struct Waiter {
+    /// Slots are used again, requests are not.
+    request: RequestId,
     outcome: Option<Result<Message, RequestError>>,
     waker: Option<Waker>,
 }
@@ -257,6 +258,13 @@ impl<R: Runtime> Link<R> {
         lock(&self.shared.state)
     }
 
+    /// Whether the connection takes messages: it is neither over nor ending.
+    pub(crate) fn is_open(&self) -> bool {
+        let state = self.lock();
+        state.closed.is_none()
+            && state.connection.can_send() != Err(SendError::Closed)
+    }
+
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
@@ -378,13 +386,23 @@ impl LinkState {
 
     /// Makes a place for whoever waits for the reply to a request.
     fn wait_for(&mut self, request: RequestId) -> usize {
-        let waiter = self.waiters.insert(Waiter::default());
+        let waiter = self.waiters.insert(Waiter {
+            request,
+            outcome: None,
+            waker: None,
+        });
         let slot = request.slot();
         if self.waiting.len() <= slot {
             self.waiting.resize(slot + 1, usize::MAX);
         }
         self.waiting[slot] = waiter;
         waiter
+    }
+
+    /// Who waits for a request that has just ended. From then on its slot may
+    /// be another request's.
+    pub(crate) fn waiter(&self, request: RequestId) -> Option<usize> {
+        self.waiting.get(request.slot()).copied()
     }
 
     /// Ends a request; gives whom to wake, once the lock is released.
@@ -394,8 +412,23 @@ impl LinkState {
         request: RequestId,
         outcome: Result<Message, RequestError>,
     ) -> Option<Waker> {
-        let waiter = *self.waiting.get(request.slot())?;
+        let waiter = self.waiter(request)?;
+        self.tell(waiter, request, outcome)
+    }
+
+    /// Tells a waiter, unless it has gone; gives whom to wake, once the lock is
+    /// released.
+    #[must_use]
+    pub(crate) fn tell(
+        &mut self,
+        waiter: usize,
+        request: RequestId,
+        outcome: Result<Message, RequestError>,
+    ) -> Option<Waker> {
         let waiter = self.waiters.get_mut(waiter)?;
+        if waiter.request != request {
+            return None;
+        }
         waiter.outcome = Some(outcome);
         waiter.waker.take()
     }
@@ -462,11 +495,16 @@ impl<R: Runtime> Drop for ReplyFuture<R> {
             .waiters
             .try_remove(waiter)
             .is_none_or(|waiter| waiter.outcome.is_some());
-        if !ended {
-            if let Some(place) = state.waiting.get_mut(self.request.slot()) {
-                *place = usize::MAX;
-            }
-            state.connection.cancel(self.request);
+        if ended {
+            return;
+        }
+        state.connection.cancel(self.request);
+        // A connection that is ending may have waited for just this reply.
+        let ending = state.connection.can_send() == Err(SendError::Closed);
+        let task = if ending { state.task.take() } else { None };
+        drop(state);
+        if let Some(task) = task {
+            task.wake();
         }
     }
 }

@@ -236,6 +236,10 @@ impl<R: Runtime> Inner<R> {
             Arc::clone(&self.endpoint.config),
         )?;
         lock(&self.links).insert(id, link.clone());
+        if self.stopping.load(Ordering::Acquire) {
+            // A shutdown that began meanwhile may not have seen this one.
+            link.begin_shutdown(Duration::ZERO);
+        }
         self.events.send(&ConnectionEvent::Connected {
             server: None,
             remote,

@@ -41,7 +41,7 @@ pub(crate) struct ConnectionTask<R: Runtime, S> {
     snapshot: Snapshot<R>,
     handlers: FuturesUnordered<Running>,
     replies: Vec<(ReplyToken, Finished)>,
-    timeouts: Vec<(RequestId, RequestError)>,
+    timeouts: Vec<Late>,
     work: Vec<Work>,
     wakers: Vec<Waker>,
     /// Where bytes are read into, while it is not with the connection.
@@ -62,7 +62,14 @@ enum Work {
         reply: Option<ReplyToken>,
     },
     AuthFailed(AuthFailed),
-    TimedOut(RequestId, TimedOut),
+    TimedOut(Late, TimedOut),
+}
+
+/// A request that was not answered in time, and who waits for it.
+struct Late {
+    waiter: usize,
+    request: RequestId,
+    error: RequestError,
 }
 
 /// How a dispatched message is answered.
@@ -140,6 +147,10 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         let more = self.take_actions(now, context.waker());
         self.wake();
         if let Some(reason) = self.end.take() {
+            // What came before the end is not lost with it.
+            self.do_work(context);
+            self.tell_late();
+            self.wake();
             self.finish(reason, context);
             return Turn::Over;
         }
@@ -148,6 +159,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         // An answer makes room for the next request, which may be here already.
         let answered = !self.replies.is_empty();
         let reads = self.hand_over(now);
+        self.tell_late();
         self.wake();
         let wrote = self.write(context);
         let read = reads && self.read(context);
@@ -168,6 +180,8 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         state.park(waker);
         let connection = &mut state.connection;
         connection.set_unix_time(unix_time());
+        // Whoever waits for room or for messages has to know of them.
+        let mut news = self.written > 0;
         if self.written > 0 {
             connection.handle_written(now, std::mem::take(&mut self.written));
         }
@@ -178,10 +192,9 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         if connection.poll_timeout().is_some_and(|at| at <= now) {
             connection.handle_timeout(now);
         }
-        let mut inbox = false;
         for _ in 0..ACTIONS {
             let Some(action) = state.connection.poll_action() else {
-                self.notify_if(inbox);
+                self.notify_if(news);
                 return false;
             };
             match action {
@@ -193,7 +206,15 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
                 }
                 Action::TimedOut { request, context } => {
                     let timed_out = TimedOut::new(context);
-                    self.work.push(Work::TimedOut(request, timed_out));
+                    if let Some(waiter) = state.waiter(request) {
+                        let error = timed_out.error();
+                        let late = Late {
+                            waiter,
+                            request,
+                            error,
+                        };
+                        self.work.push(Work::TimedOut(late, timed_out));
+                    }
                 }
                 Action::Dispatch {
                     handler,
@@ -210,7 +231,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
                 }
                 Action::Unrouted { message, reply, .. } => {
                     state.inbox.push(message);
-                    inbox = true;
+                    news = true;
                     if let Some(token) = reply {
                         state.connection.no_reply(token);
                     }
@@ -225,12 +246,12 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
                 other => tracing::debug!(?other, "unknown action"),
             }
         }
-        self.notify_if(inbox);
+        self.notify_if(news);
         true
     }
 
-    fn notify_if(&self, inbox: bool) {
-        if inbox {
+    fn notify_if(&self, news: bool) {
+        if news {
             self.link.notify();
         }
     }
@@ -255,12 +276,11 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
                     reply,
                 } => self.dispatch(handler, message, reply, context),
                 Work::AuthFailed(failed) => self.auth_failed(failed),
-                Work::TimedOut(request, timed_out) => {
-                    let error = timed_out.error();
+                Work::TimedOut(late, timed_out) => {
                     if let Some(owner) = self.link.shared().owner.upgrade() {
                         owner.timed_out(&self.link, timed_out);
                     }
-                    self.timeouts.push((request, error));
+                    self.timeouts.push(late);
                 }
             }
         }
@@ -354,9 +374,6 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         for (token, finished) in self.replies.drain(..) {
             answer(&mut state.connection, now, token, finished);
         }
-        for (request, error) in self.timeouts.drain(..) {
-            self.wakers.extend(state.complete(request, Err(error)));
-        }
         let was_full = self.outgoing.has_remaining();
         state.connection.take_outgoing(&mut self.outgoing);
         if was_full && !self.outgoing.has_remaining() {
@@ -367,6 +384,19 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             self.decoder = Some(state.connection.take_decoder());
         }
         reads
+    }
+
+    /// Tells the callers of requests that timed out; the timeout handler knows.
+    fn tell_late(&mut self) {
+        if self.timeouts.is_empty() {
+            return;
+        }
+        let mut state = self.link.lock();
+        for late in self.timeouts.drain(..) {
+            let outcome = Err(late.error);
+            let waker = state.tell(late.waiter, late.request, outcome);
+            self.wakers.extend(waker);
+        }
     }
 
     fn wake(&mut self) {
@@ -401,7 +431,6 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         if wrote {
             // An error shows at the next read or write as well.
             let _ = self.stream.poll_flush(context);
-            self.link.notify();
         }
         wrote
     }
@@ -512,7 +541,9 @@ impl<R: Runtime, S: ByteStream> Future for ConnectionTask<R, S> {
 }
 
 impl<R: Runtime, S> Drop for ConnectionTask<R, S> {
-    /// A runtime that shuts down drops its tasks: nobody must wait for ever.
+    /// A runtime that shuts down drops its tasks, and so does one whose task
+    /// panics, as when a handler's future does while it is dropped. Nobody must
+    /// wait for ever, and no table must keep the connection.
     fn drop(&mut self) {
         if self.link.is_closed() {
             return;
@@ -523,14 +554,26 @@ impl<R: Runtime, S> Drop for ConnectionTask<R, S> {
             let mut state = self.link.lock();
             state.connection.close(now, CloseReason::Local);
             while let Some(action) = state.connection.poll_action() {
-                if let Action::Failed { request, error } = action {
-                    wakers.extend(state.complete(request, Err(error)));
-                }
+                let (request, error) = match action {
+                    Action::Failed { request, error } => (request, error),
+                    Action::TimedOut { request, context } => {
+                        (request, TimedOut::new(context).error())
+                    }
+                    _ => continue,
+                };
+                wakers.extend(state.complete(request, Err(error)));
+            }
+            for late in self.timeouts.drain(..) {
+                let outcome = Err(late.error);
+                wakers.extend(state.tell(late.waiter, late.request, outcome));
             }
             state.set_closed(CloseReason::Local);
         }
         wakers.into_iter().for_each(Waker::wake);
         self.link.notify();
+        if let Some(owner) = self.link.shared().owner.upgrade() {
+            owner.ended(&self.link, &CloseReason::Local);
+        }
     }
 }
 

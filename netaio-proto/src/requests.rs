@@ -120,6 +120,9 @@ pub(crate) enum Expired {
     Forgotten,
 }
 
+/// Requests that one reply looks at, at most.
+const SEARCHED: usize = 64;
+
 /// All requests of one connection.
 #[derive(Debug)]
 pub(crate) struct Requests {
@@ -135,6 +138,9 @@ pub(crate) struct Requests {
     unsealed: usize,
     grace: Duration,
     answers: Answers,
+    /// The last request, in the order of sending, that a peer which answers in
+    /// order has answered: it is done with those before.
+    answered: u64,
     /// Until then a reply without an id may belong to a request that left no
     /// place behind.
     unplaced_until: Instant,
@@ -155,6 +161,7 @@ impl Requests {
             unsealed: 0,
             grace,
             answers: Answers::Unknown,
+            answered: 0,
             unplaced_until: Instant::EPOCH,
         }
     }
@@ -251,6 +258,7 @@ impl Requests {
     /// Ends a live request. Whoever waits for it must have been told.
     pub(crate) fn complete(&mut self, id: RequestId) {
         if self.is_live(id) {
+            self.note_answered(id.serial);
             self.remove(id.slot);
         }
     }
@@ -334,7 +342,7 @@ impl Requests {
         let slot = match rid {
             Some(rid) => self.by_rid.get(&rid).copied(),
             None if now < self.unplaced_until => return Match::Late,
-            None => self.all.head,
+            None => self.oldest_unanswered(),
         };
         slot.map_or(Match::None, |slot| self.take_place(slot))
     }
@@ -409,6 +417,7 @@ impl Requests {
         if !pending.abandoned {
             return Match::Request(RequestId { slot, serial });
         }
+        self.note_answered(serial);
         let serial = self.serial;
         if let Some(pending) = self.remove(slot)
             && let Some(queue) = self.by_uri.get_mut(&pending.uri)
@@ -423,17 +432,37 @@ impl Requests {
     fn oldest(&self, message_type: MessageType, uri: &[u8]) -> Option<u32> {
         let unlabelled = uri.is_empty() || uri == ERROR_URI.as_bytes();
         if message_type.is_error() && unlabelled {
-            self.all.head
+            self.oldest_unanswered()
         } else {
             self.oldest_for_uri(message_type, uri)
+        }
+    }
+
+    /// The oldest request that the peer has not passed over to answer a later
+    /// one; failing that, the oldest of all.
+    fn oldest_unanswered(&self) -> Option<u32> {
+        let mut next = self.all.head;
+        for _ in 0..SEARCHED {
+            let Some(pending) = next.and_then(|slot| self.slot(slot)) else {
+                break;
+            };
+            if pending.serial > self.answered {
+                return next;
+            }
+            next = pending.in_all.next;
+        }
+        self.all.head
+    }
+
+    fn note_answered(&mut self, serial: u64) {
+        if self.answers == Answers::InOrder {
+            self.answered = self.answered.max(serial);
         }
     }
 
     /// The oldest request for `uri` that a reply of this type suits; failing
     /// that, the oldest of all for it, if the type can end it.
     fn oldest_for_uri(&self, message_type: MessageType, uri: &[u8]) -> Option<u32> {
-        /// Requests that one reply looks at, at most.
-        const SEARCHED: usize = 64;
         let accepts = |pending: &Pending| pending.accepts(message_type);
         let head = self.by_uri.get(uri)?.list.head?;
         let mut next = Some(head);

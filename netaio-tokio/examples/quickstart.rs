@@ -140,17 +140,20 @@ fn build_client(
         // One handler for all timeouts of the client. It has been told before
         // the caller gets its error.
         .timeout_handler(move |event| {
-            let asked = event.context.as_ref();
-            let uri = asked.map(|asked| String::from_utf8_lossy(&asked.uri));
-            let timeout = asked.map(|asked| asked.timeout);
-            println!("   timeout handler: uri {uri:?}, timeout {timeout:?},");
-            println!("                    server {}", event.server);
+            // There is no request to tell of if connecting took too long.
+            if let Some(request) = &event.context {
+                let uri = String::from_utf8_lossy(&request.uri);
+                let (timeout, server) = (request.timeout, &event.server);
+                println!("   timeout handler: {uri:?}, {timeout:?}, {server}");
+            }
             reconnect(event)
         })
         // A lost connection is another matter: no answer is late, the peer is
         // gone. The same rules say how to come back.
         .reconnect_when_lost(
-            AutoReconnectTimeoutHandler::new().delay(Duration::from_millis(200)),
+            AutoReconnectTimeoutHandler::new()
+                .delay(Duration::from_millis(100))
+                .max_delay(Duration::from_millis(400)),
         )
         .build()
 }
@@ -186,9 +189,10 @@ async fn exchange_messages(client: &TcpClient) -> Outcome<()> {
     expect(reply.message_type() == MessageType::NOT_FOUND)?;
 
     // .. unless you ask for it to be an error, which `?` can pass on.
-    let error = client.request("/notes/1").error_for_status().await;
-    println!("   the same, with error_for_status: {error:?}");
-    expect(matches!(error, Err(RequestError::Status(_))))
+    let outcome = client.request("/notes/1").error_for_status().await;
+    let error = outcome.err().ok_or("a deleted note was found")?;
+    println!("   the same, as an error: {error}");
+    expect(matches!(error, RequestError::Status(_)))
 }
 
 async fn ask_at_the_same_time(client: &TcpClient) -> Outcome<()> {
@@ -225,8 +229,8 @@ async fn wait_in_vain(
     // request that is made now goes out as soon as the connection is there.
     let reply = client.request("echo").content("still there?").await?;
     on_reconnect.recv().await.ok_or("on_reconnect is gone")?;
-    events_until_connected(events).await?;
-    println!("   on_reconnect has been called");
+    events_until(events, is_connected).await?;
+    println!("   on_reconnect was called");
     show("request echo \"still there?\"", &reply);
     expect(reply.content() == b"still there?")
 }
@@ -259,6 +263,12 @@ async fn lose_the_server(
     ))?;
     expect(after < Duration::from_secs(1))?;
 
+    // The client notices at once, and tries again in vain.
+    let second_attempt = |event: &ConnectionEvent| {
+        matches!(event, ConnectionEvent::Reconnecting { attempt: 2.., .. })
+    };
+    events_until(events, second_attempt).await?;
+
     println!("   In 500 ms a new server starts on the same port. Meanwhile:");
     println!("   create /notes/2 \"patience\"");
     let started = Instant::now();
@@ -272,22 +282,24 @@ async fn lose_the_server(
     let request = client.create("/notes/2", "patience").into_future();
     let (server, reply) = tokio::join!(second, request);
     let (server, reply) = (server?, reply?);
-    events_until_connected(events).await?;
+    events_until(events, is_connected).await?;
     show(&format!("after {}", millis_since(started)), &reply);
     expect(reply.message_type() == MessageType::OK)?;
     expect(notes.lock().unwrap().contains_key(&b"/notes/2"[..]))?;
     Ok(server)
 }
 
-/// Prints what happened to the client's connection since, up to the next
-/// connect.
-async fn events_until_connected(events: &mut ConnectionEvents) -> Outcome<()> {
-    loop {
-        let event = next_event(events).await?;
-        if matches!(event, ConnectionEvent::Connected { .. }) {
-            return Ok(());
-        }
-    }
+/// Prints what has happened to the client's connection, up to a certain event.
+async fn events_until(
+    events: &mut ConnectionEvents,
+    last: impl Fn(&ConnectionEvent) -> bool,
+) -> Outcome<()> {
+    while !last(&next_event(events).await?) {}
+    Ok(())
+}
+
+fn is_connected(event: &ConnectionEvent) -> bool {
+    matches!(event, ConnectionEvent::Connected { .. })
 }
 
 async fn next_event(events: &mut ConnectionEvents) -> Outcome<ConnectionEvent> {
@@ -300,9 +312,7 @@ async fn next_event(events: &mut ConnectionEvents) -> Outcome<ConnectionEvent> {
             println!("   event: disconnected: {reason}");
         }
         ConnectionEvent::Reconnecting { attempt, after, .. } => {
-            println!(
-                "   event: reconnecting, attempt {attempt}, waited {after:.0?}"
-            );
+            println!("   event: reconnecting, attempt {attempt}, after {after:.0?}");
         }
         other => println!("   event: {other:?}"),
     }

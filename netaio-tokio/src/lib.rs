@@ -63,6 +63,11 @@
 
 mod runtime;
 
+/// The code in the project's README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 pub use netaio_driver::{
     Action, Answer, AuthError, AuthFailed, AuthFailure, AuthFields, AuthPlugin,
     Backoff, ByteStream, CipherPlugin, CloseReason, Compatibility, ConnectError,

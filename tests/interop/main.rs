@@ -1,1 +1,17 @@
-//! To come.
+//! Live tests against Python netaio 0.0.9: our client with its server, and its
+//! client with ours. They need a Python interpreter; see `peers/README.md`.
+//!
+//! Every test runs on several threads: what a test does with a Python program
+//! blocks the test's own thread, and nothing else.
+
+mod ends;
+mod errors;
+mod garbage;
+mod late_replies;
+mod layers;
+mod race;
+mod reconnect;
+mod rust_client;
+mod rust_server;
+mod rust_server_layers;
+mod subscriptions;

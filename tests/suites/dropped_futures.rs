@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use netaio_driver::{Link, MessageType, TcpClient};
+use netaio_driver::{Link, MessageType, RequestError, SendError, TcpClient};
 
 use crate::ends::{self, client_builder, limits, listen, message, only_link};
 use crate::runtimes::TestRuntime;
@@ -78,8 +78,9 @@ async fn full<R: TestRuntime>(
         .build();
     let link = client.connect().await.unwrap();
     let mut sent = 0;
-    let large = || message(MessageType::PUBLISH_URI, "any", [7; 60_000]);
-    let span = Duration::from_millis(200);
+    let large = || message(MessageType::PUBLISH_URI, "any ", [7; 60_000]);
+    // Long enough for the system to have taken all that it ever takes.
+    let span = Duration::from_secs(1);
     while within(runtime, span, link.send(large())).await.is_some() {
         sent += 1;
     }
@@ -88,7 +89,6 @@ async fn full<R: TestRuntime>(
 
 async fn a_request_that_waits_for_room_can_be_dropped<R: TestRuntime>(runtime: R) {
     let (client, link, _listener, _) = full(&runtime).await;
-    let before = link.counters().frames_out;
     for round in 0..10 {
         let request = client.request("echo").into_future();
         assert!(poll_times(&runtime, 1, request).await.is_none());
@@ -97,14 +97,14 @@ async fn a_request_that_waits_for_room_can_be_dropped<R: TestRuntime>(runtime: R
         assert!(within(&runtime, span, request).await.is_none());
         assert_eq!(link.pending(), 0);
     }
-    // It is not sent, and says so in time.
+    // One that is not dropped ends in time: it is not sent, or, where the
+    // system has made a little room since, not answered.
     let request = client.request("echo").timeout(Duration::from_millis(50));
     let error = soon(&runtime, request.into_future()).await.unwrap_err();
-    assert!(
-        matches!(error, netaio_driver::RequestError::NotSent(_)),
-        "{error}"
-    );
-    assert_eq!(link.counters().frames_out, before);
+    let unsent = SendError::OutgoingFull { limit: 1 };
+    let unsent = error == RequestError::NotSent(unsent);
+    assert!(unsent || error.is_timeout(), "{error}");
+    assert_eq!(link.pending(), 0);
 }
 
 async fn a_request_that_waits_for_a_connection_can_be_dropped<R: TestRuntime>(
@@ -140,11 +140,17 @@ async fn a_request_that_waits_for_a_connection_can_be_dropped<R: TestRuntime>(
 async fn a_send_that_is_dropped_sends_all_or_nothing<R: TestRuntime>(runtime: R) {
     let (_client, link, listener, sent) = full(&runtime).await;
     let before = link.counters().frames_out;
+    let mut expected = vec![*b"any "; sent];
     for _ in 0..10 {
-        let send = link.send(message(MessageType::PUBLISH_URI, "dropped", ""));
-        assert!(poll_times(&runtime, 1, send).await.is_none());
+        let send = link.send(message(MessageType::PUBLISH_URI, "some", ""));
+        if poll_times(&runtime, 1, send).await.is_some() {
+            // There was room after all.
+            expected.push(*b"some");
+        }
     }
-    assert_eq!(link.counters().frames_out, before);
+    let made = link.counters().frames_out - before;
+    assert_eq!(made as usize, expected.len() - sent);
+    expected.push(*b"last");
     let waiting = link.clone();
     let last = spawn(&runtime, async move {
         let last = message(MessageType::PUBLISH_URI, "last", "");
@@ -152,10 +158,9 @@ async fn a_send_that_is_dropped_sends_all_or_nothing<R: TestRuntime>(runtime: R)
     });
     let received = crate::waiting::off_thread(move || {
         let mut peer = crate::raw_peer::RawPeer::accept(&listener);
-        for _ in 0..sent {
-            assert_eq!(peer.receive().unwrap().uri(), b"any");
+        for expected in expected {
+            assert_eq!(peer.receive().unwrap().uri(), expected);
         }
-        assert_eq!(peer.receive().unwrap().uri(), b"last");
     });
     soon(&runtime, received).await;
     soon(&runtime, last.join()).await.unwrap();

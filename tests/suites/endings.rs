@@ -146,7 +146,7 @@ async fn a_closed_socket_ends_all_requests_at_once<R: TestRuntime>(runtime: R) {
 }
 
 async fn a_request_without_a_connection_ends_at_once<R: TestRuntime>(runtime: R) {
-    let (server, client, link) = ends::pair(&runtime).await;
+    let (server, _client, link) = ends::pair(&runtime).await;
     let stranger = client_builder(&runtime, link.remote()).build();
     let error = stranger.request("echo").await.unwrap_err();
     assert_eq!(error, RequestError::NotConnected);

@@ -20,6 +20,7 @@ on_every_runtime![
     a_server_can_ask_its_clients,
     both_ends_ask_each_other_at_once,
     a_handler_of_an_ended_connection_is_dropped,
+    a_handler_that_panics_when_it_is_dropped_leaves_nothing_behind,
 ];
 
 const REQUEST: MessageType = MessageType::REQUEST_URI;
@@ -310,4 +311,38 @@ async fn a_handler_of_an_ended_connection_is_dropped<R: TestRuntime>(runtime: R)
     assert_eq!(accepted.in_flight(), 1);
     soon(&runtime, accepted.close_within(Duration::from_millis(50))).await;
     eventually(&runtime, "it is dropped", || dropped.get() == 1).await;
+}
+
+async fn a_handler_that_panics_when_it_is_dropped_leaves_nothing_behind<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    struct PanicsWhenDropped;
+
+    impl Drop for PanicsWhenDropped {
+        fn drop(&mut self) {
+            fail();
+        }
+    }
+
+    let (server, client, link) = ends::pair(&runtime).await;
+    server.on((REQUEST, "hang"), |_| {
+        let bomb = PanicsWhenDropped;
+        async move {
+            std::future::pending::<()>().await;
+            drop(bomb);
+        }
+    });
+    let request = client.request("hang").timeout(LONG * 3).into_future();
+    let request = spawn(&runtime, request);
+    let accepted = only_link(&runtime, &server).await;
+    eventually(&runtime, "it runs", || accepted.in_flight() == 1).await;
+    soon(&runtime, accepted.close_within(Duration::ZERO)).await;
+    assert!(soon(&runtime, request.join()).await.is_err());
+    soon(&runtime, link.closed()).await;
+    eventually(&runtime, "it is forgotten", || server.links().is_empty()).await;
+    client.connect().await.unwrap();
+    assert!(client.request("echo").await.is_ok());
+    soon(&runtime, server.shutdown(LONG * 3)).await;
 }

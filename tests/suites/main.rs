@@ -9,6 +9,8 @@ macro_rules! on_every_runtime {
     ($($scenario:ident),* $(,)?) => {
         on_runtime!(on_tokio, netaio_tokio::Tokio, OneThread, $($scenario)*);
         on_runtime!(on_tokio_threads, netaio_tokio::Tokio, Threads, $($scenario)*);
+        on_runtime!(on_async_std, netaio_asyncstd::AsyncStd, Threads, $($scenario)*);
+        on_runtime!(on_smol, netaio_asyncstd::smol::Smol, OneThread, $($scenario)*);
     };
 }
 

@@ -62,7 +62,7 @@ async fn race<R: TestRuntime>(runtime: R, correlation: Correlation) {
     let handled = (notified.clone(), Arc::clone(&room));
     client.on(MessageType::NOTIFY_URI, move |m: Incoming<R>| {
         let (notified, room) = &handled;
-        assert_eq!(m.text(), notified.add().to_string());
+        assert_eq!(m.text(), notified.next().to_string());
         room.add_permits(1);
     });
     client.connect().await.unwrap();

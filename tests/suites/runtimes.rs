@@ -61,3 +61,27 @@ impl TestRuntime for netaio_tokio::Tokio {
         runtime.shutdown_background();
     }
 }
+
+/// Runs on async-std's global executor, which has a thread per core whatever
+/// the flavour.
+impl TestRuntime for netaio_asyncstd::AsyncStd {
+    fn new() -> Self {
+        Self::default()
+    }
+
+    fn block_on(_: Flavour, scenario: impl Future<Output = ()>) {
+        async_std::task::block_on(scenario);
+    }
+}
+
+/// Runs on smol's global executor, which has one thread unless it is told
+/// otherwise; the scenario itself runs on the test's.
+impl TestRuntime for netaio_asyncstd::smol::Smol {
+    fn new() -> Self {
+        Self::default()
+    }
+
+    fn block_on(_: Flavour, scenario: impl Future<Output = ()>) {
+        smol::block_on(scenario);
+    }
+}

@@ -120,7 +120,7 @@ async fn a_handler_can_be_replaced_and_removed<R: TestRuntime>(runtime: R) {
     let (first, second) = (Count::default(), Count::default());
     let count = first.clone();
     let client = client_builder(&runtime, address)
-        .timeout_handler(move |_| drop(count.add()))
+        .timeout_handler(move |_| count.add())
         .build();
     client.connect().await.unwrap();
     let silence = || async {
@@ -130,13 +130,13 @@ async fn a_handler_can_be_replaced_and_removed<R: TestRuntime>(runtime: R) {
     silence().await;
     assert_eq!((first.get(), second.get()), (1, 0));
     let count = second.clone();
-    client.set_timeout_handler(move |_| drop(count.add()));
+    client.set_timeout_handler(move |_| count.add());
     silence().await;
     assert_eq!((first.get(), second.get()), (1, 1));
     let count = second.clone();
     client.set_timeout_handler(move |_| {
         let count = count.clone();
-        async move { drop(count.add()) }
+        async move { count.add() }
     });
     silence().await;
     eventually(&runtime, "the async one runs", || second.get() == 2).await;
@@ -341,14 +341,8 @@ async fn cancelling_handler_tasks_leaves_later_ones_alone<R: TestRuntime>(
     assert_eq!(first.get(), 2);
     let second = with_endless_handlers(&runtime, &client, 2).await;
     // Dropped before its end, the cancelling has begun all the same.
-    drop(
-        within(
-            &runtime,
-            Duration::ZERO,
-            client.cancel_timeout_handler_tasks(),
-        )
-        .await,
-    );
+    let cancelling = client.cancel_timeout_handler_tasks();
+    let _ = within(&runtime, Duration::ZERO, cancelling).await;
     eventually(&runtime, "they end", || second.get() == 2).await;
     assert!(client.request("echo").await.is_ok());
 }

@@ -99,8 +99,12 @@ pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 pub(crate) struct Count(Arc<AtomicUsize>);
 
 impl Count {
+    pub(crate) fn add(&self) {
+        self.next();
+    }
+
     /// Adds one; gives the number before.
-    pub(crate) fn add(&self) -> usize {
+    pub(crate) fn next(&self) -> usize {
         self.0.fetch_add(1, Ordering::SeqCst)
     }
 
