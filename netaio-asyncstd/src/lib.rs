@@ -41,16 +41,15 @@ pub use self::async_std::{
     AsyncStd, AutoReconnectTimeoutHandler, Incoming, Link, TcpClient, TcpServer,
 };
 pub use netaio_driver::{
-    Action, Answer, AuthError, AuthFailed, AuthFailure, AuthFields, AuthPlugin,
-    Backoff, ByteStream, CipherPlugin, CloseReason, Compatibility, ConnectError,
-    Connection, ConnectionConfig, ConnectionEvent, ConnectionEvents, Context,
-    Correlation, Counters, DEFAULT_TIMEOUT, DefaultPeerPlugin, DefaultRoute,
-    Envelope, HmacAuthPlugin, IntoAnswer, IntoOutcome, IntoTimeoutOutcome,
-    KeyExtractor, LayerKind, Layers, Limits, Message, MessageType, MessageTypeError,
-    MessageTypes, OuterUse, Peer, PeerPlugin, PluginError, ProtocolError,
-    RequestError, RouteKey, Runtime, SendError, ServerName, ServerOptions,
-    Sha256StreamCipherPlugin, StatusError, TimeoutContext, TimeoutEvent,
-    TimeoutKind, TooLong, wire,
+    Answer, AuthError, AuthFailure, AuthFields, AuthPlugin, ByteStream,
+    CipherPlugin, CloseReason, Compatibility, ConnectError, ConnectionEvent,
+    ConnectionEvents, Context, Correlation, Counters, DEFAULT_TIMEOUT,
+    DefaultPeerPlugin, Envelope, HmacAuthPlugin, IntoAnswer, IntoOutcome,
+    IntoTimeoutOutcome, KeyExtractor, LayerKind, Layers, Limits, Message,
+    MessageType, MessageTypeError, MessageTypes, OuterUse, Peer, PeerPlugin,
+    PluginError, ProtocolError, RequestError, RouteKey, Runtime, SendError,
+    ServerName, ServerOptions, Sha256StreamCipherPlugin, StatusError,
+    TimeoutContext, TimeoutEvent, TimeoutKind, TooLong, wire,
 };
 #[cfg(any(feature = "async-std", feature = "smol"))]
 pub use stream::{AsyncIoTcpStream, AsyncIoTimer, FuturesStream};

@@ -377,16 +377,17 @@ impl<R: Runtime> TcpClient<R> {
         loop {
             let link = until(runtime, deadline, server.connected()).await;
             let link = link.flatten().ok_or(RequestError::NotConnected)?;
-            let left = deadline.duration_since(runtime.now());
-            match link.submit(request.timeout(left), deadline).await {
+            match link.submit(request, deadline).await {
                 Submitted::Sent(reply) => return Ok(reply),
                 Submitted::Failed(error) => return Err(error),
+                // It is coming to its end; there may be another one then.
                 Submitted::NotNow(again, _) if self.inner.reconnect.is_some() => {
                     request = again;
-                    let parted = until(runtime, deadline, server.parted(&link));
-                    parted.await.ok_or(RequestError::NotConnected)?;
                 }
-                Submitted::NotNow(..) => return Err(link.closing().await),
+                Submitted::NotNow(_, error) => {
+                    let end = until(runtime, deadline, link.closing()).await;
+                    return Err(end.unwrap_or_else(|| error.into()));
+                }
             }
         }
     }

@@ -25,8 +25,13 @@ impl Inbox {
             if self.pop().is_none() {
                 break;
             }
-            self.dropped += 1;
+            self.count_dropped();
         }
+    }
+
+    /// Counts a message that was dropped.
+    pub(crate) fn count_dropped(&mut self) {
+        self.dropped += 1;
     }
 
     pub(crate) fn pop(&mut self) -> Option<Message> {

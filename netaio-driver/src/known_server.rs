@@ -104,17 +104,6 @@ impl<R: Runtime> KnownServer<R> {
         }
     }
 
-    /// Waits until `link` is no longer the connection in use.
-    pub(crate) async fn parted(&self, link: &Link<R>) {
-        loop {
-            let listener = self.changed.listen();
-            if !self.live_link().is_some_and(|own| own.is_same(link)) {
-                return;
-            }
-            listener.await;
-        }
-    }
-
     /// The connection, once there is an open one; or, if nobody else is making
     /// one, the task of making it.
     pub(crate) async fn link_or_attempt(

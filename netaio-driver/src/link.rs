@@ -155,7 +155,8 @@ impl<R: Runtime> Link<R> {
     }
 
     /// Messages that were dropped because nobody took them with
-    /// [`receive_once`](Self::receive_once) in time.
+    /// [`receive_once`](Self::receive_once) in time, or because as many handlers
+    /// run for messages that are answers as `Limits::max_in_flight` allows.
     pub fn dropped(&self) -> u64 {
         self.lock().inbox.dropped()
     }
@@ -329,7 +330,10 @@ impl<R: Runtime> Link<R> {
         match self.submit(request, deadline).await {
             Submitted::Sent(reply) => Ok(reply),
             Submitted::Failed(error) => Err(error),
-            Submitted::NotNow(..) => Err(self.closing().await),
+            Submitted::NotNow(_, error) => {
+                let end = until(&self.shared.runtime, deadline, self.closing());
+                Err(end.await.unwrap_or_else(|| error.into()))
+            }
         }
     }
 
@@ -342,7 +346,9 @@ impl<R: Runtime> Link<R> {
     ) -> Submitted<R> {
         loop {
             let listener = self.shared.changed.listen();
-            match self.try_request(request) {
+            // What was spent on waiting is not there to wait for the reply.
+            let left = deadline.duration_since(self.shared.runtime.now());
+            match self.try_request(request.timeout(left)) {
                 Submitted::NotNow(again, error) if error != SendError::Closed => {
                     request = again;
                     let room = until(&self.shared.runtime, deadline, listener);

@@ -162,15 +162,20 @@ impl<R: Runtime> TcpServer<R> {
     /// and closes them; at the latest after `within`, whatever handlers do.
     /// Then drops all handlers.
     pub async fn shutdown(&self, within: Duration) {
-        let deadline = self.inner.runtime.now() + within;
-        self.inner.stop_listening();
-        self.inner.begin_shutdown(within);
         let runtime = &self.inner.runtime;
+        let start = runtime.now();
+        let deadline = start + within;
+        // First the listening sockets, so that a client which connects again
+        // at once does not reach what is about to go.
+        self.inner.stop_listening();
+        let _ = until(runtime, start + TURN, self.inner.no_listeners()).await;
+        self.inner
+            .begin_shutdown(deadline.duration_since(runtime.now()));
         let drained = until(runtime, deadline, self.inner.nothing_open()).await;
         if drained.is_none() {
             self.inner.abort_all();
             // Closing takes each connection's task one turn.
-            let grace = runtime.now() + Duration::from_millis(50);
+            let grace = runtime.now() + TURN;
             let _ = until(runtime, grace, self.inner.nothing_open()).await;
         }
         self.inner.endpoint.clear();
@@ -180,13 +185,8 @@ impl<R: Runtime> TcpServer<R> {
 
     /// Waits until [`shutdown`](Self::shutdown) has ended.
     pub async fn stopped(&self) {
-        loop {
-            let listener = self.inner.changed.listen();
-            if self.inner.stopped.load(Ordering::Acquire) {
-                return;
-            }
-            listener.await;
-        }
+        let stopped = &self.inner.stopped;
+        self.inner.until(|| stopped.load(Ordering::Acquire)).await;
     }
 
     /// The connections that are open.
@@ -211,6 +211,9 @@ impl<R: Runtime> TcpServer<R> {
 
     handler_methods!();
 }
+
+/// How long tasks that have nothing to wait for may take to end.
+const TURN: Duration = Duration::from_millis(50);
 
 impl<R: Runtime> Inner<R> {
     fn serve<S: ByteStream>(
@@ -269,34 +272,34 @@ impl<R: Runtime> Inner<R> {
         }
     }
 
-    /// Waits until no connection and no listening socket is open.
+    /// Waits until no listening socket is open.
+    async fn no_listeners(&self) {
+        self.until(|| self.listeners.load(Ordering::Acquire) == 0)
+            .await;
+    }
+
+    /// Waits until nothing is open, neither connection nor listening socket.
     async fn nothing_open(&self) {
-        loop {
-            let listener = self.changed.listen();
-            let listeners = self.listeners.load(Ordering::Acquire);
-            if listeners == 0 && lock(&self.links).is_empty() {
-                return;
-            }
-            listener.await;
-        }
+        self.no_listeners().await;
+        self.until(|| lock(&self.links).is_empty()).await;
     }
 
     /// Waits until the server is told to stop.
     async fn told_to_stop(&self) {
-        loop {
-            let listener = self.changed.listen();
-            if self.stopping.load(Ordering::Acquire) {
-                return;
-            }
-            listener.await;
-        }
+        self.until(|| self.stopping.load(Ordering::Acquire)).await;
     }
 
     /// Waits until there is room for another connection.
     async fn has_room(&self) {
+        self.until(|| lock(&self.links).len() < self.max_connections)
+            .await;
+    }
+
+    /// Waits until something holds that `changed` tells of.
+    async fn until(&self, holds: impl Fn() -> bool) {
         loop {
             let listener = self.changed.listen();
-            if lock(&self.links).len() < self.max_connections {
+            if holds() {
                 return;
             }
             listener.await;

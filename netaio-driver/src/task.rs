@@ -40,6 +40,8 @@ pub(crate) struct ConnectionTask<R: Runtime, S> {
     alarm: Option<Instant>,
     snapshot: Snapshot<R>,
     handlers: FuturesUnordered<Running>,
+    /// Handlers that may run at a time for messages that need no answer.
+    most_handlers: usize,
     replies: Vec<(ReplyToken, Finished)>,
     timeouts: Vec<Late>,
     work: Vec<Work>,
@@ -112,6 +114,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
     pub(crate) fn new(link: Link<R>, stream: S) -> Self {
         let shared = link.shared();
         let timer = shared.runtime.timer();
+        let most_handlers = shared.endpoint.config.limits.max_in_flight;
         let span = match link.server() {
             Some(server) => tracing::debug_span!("connection", %server),
             None => tracing::debug_span!("connection", from = %link.remote()),
@@ -128,6 +131,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             alarm: None,
             snapshot,
             handlers: FuturesUnordered::new(),
+            most_handlers,
             replies: Vec::new(),
             timeouts: Vec::new(),
             work: Vec::new(),
@@ -302,6 +306,13 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         };
         if let Some(key) = once {
             self.link.shared().endpoint.served(key, id);
+        }
+        if token.is_none() && self.handlers.len() >= self.most_handlers {
+            // An answer holds no place among the requests in flight, which
+            // bound the handlers of all other messages.
+            tracing::warn!(uri = %message.uri_text(), "too many handlers run");
+            self.link.lock().inbox.count_dropped();
+            return;
         }
         let incoming = Incoming::new(message, self.link.clone());
         match guarded("a handler", || handler(incoming)) {
