@@ -64,3 +64,13 @@ pub type Incoming = netaio_driver::Incoming<AsyncStd>;
 /// [`netaio_driver::AutoReconnectTimeoutHandler`].
 pub type AutoReconnectTimeoutHandler =
     netaio_driver::AutoReconnectTimeoutHandler<AsyncStd>;
+
+/// Describes a client on async-std. See [`netaio_driver::ClientBuilder`].
+pub type ClientBuilder = netaio_driver::ClientBuilder<AsyncStd>;
+
+/// Describes a server on async-std. See [`netaio_driver::ServerBuilder`].
+pub type ServerBuilder = netaio_driver::ServerBuilder<AsyncStd>;
+
+/// A request that has not been sent, on async-std. See
+/// [`netaio_driver::RequestBuilder`].
+pub type RequestBuilder = netaio_driver::RequestBuilder<AsyncStd>;

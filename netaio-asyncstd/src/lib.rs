@@ -38,7 +38,8 @@ mod stream;
 
 #[cfg(feature = "async-std")]
 pub use self::async_std::{
-    AsyncStd, AutoReconnectTimeoutHandler, Incoming, Link, TcpClient, TcpServer,
+    AsyncStd, AutoReconnectTimeoutHandler, ClientBuilder, Incoming, Link,
+    RequestBuilder, ServerBuilder, TcpClient, TcpServer,
 };
 pub use netaio_driver::{
     Answer, AuthError, AuthFailure, AuthFields, AuthPlugin, ByteStream,

@@ -99,3 +99,13 @@ pub type Incoming = netaio_driver::Incoming<Smol>;
 /// [`netaio_driver::AutoReconnectTimeoutHandler`].
 pub type AutoReconnectTimeoutHandler =
     netaio_driver::AutoReconnectTimeoutHandler<Smol>;
+
+/// Describes a client on smol. See [`netaio_driver::ClientBuilder`].
+pub type ClientBuilder = netaio_driver::ClientBuilder<Smol>;
+
+/// Describes a server on smol. See [`netaio_driver::ServerBuilder`].
+pub type ServerBuilder = netaio_driver::ServerBuilder<Smol>;
+
+/// A request that has not been sent, on smol. See
+/// [`netaio_driver::RequestBuilder`].
+pub type RequestBuilder = netaio_driver::RequestBuilder<Smol>;

@@ -406,10 +406,22 @@ impl<R: Runtime> TcpClient<R> {
         &self,
         server: &Arc<KnownServer<R>>,
     ) -> Result<Link<R>, ConnectError> {
-        match server.link_or_attempt(|| self.next_id()).await {
-            Ok(link) => Ok(link),
-            Err(attempt) => self.attempt(&attempt, None).await,
+        let timeout = self.connect_timeout(server);
+        let deadline = self.inner.runtime.now() + timeout;
+        let found = server.link_or_attempt(|| self.next_id());
+        match until(&self.inner.runtime, deadline, found).await {
+            Some(Ok(link)) => Ok(link),
+            Some(Err(attempt)) => self.attempt(&attempt, None).await,
+            None => Err(ConnectError::TimedOut {
+                server: server.name().clone(),
+                timeout,
+            }),
         }
+    }
+
+    fn connect_timeout(&self, server: &KnownServer<R>) -> Duration {
+        let configured = server.options().connect_timeout;
+        configured.unwrap_or(self.inner.connect_timeout)
     }
 
     /// Makes one attempt to connect.

@@ -142,3 +142,13 @@ pub type Incoming = netaio_driver::Incoming<Tokio>;
 /// [`netaio_driver::AutoReconnectTimeoutHandler`].
 pub type AutoReconnectTimeoutHandler =
     netaio_driver::AutoReconnectTimeoutHandler<Tokio>;
+
+/// Describes a client on tokio. See [`netaio_driver::ClientBuilder`].
+pub type ClientBuilder = netaio_driver::ClientBuilder<Tokio>;
+
+/// Describes a server on tokio. See [`netaio_driver::ServerBuilder`].
+pub type ServerBuilder = netaio_driver::ServerBuilder<Tokio>;
+
+/// A request that has not been sent, on tokio. See
+/// [`netaio_driver::RequestBuilder`].
+pub type RequestBuilder = netaio_driver::RequestBuilder<Tokio>;

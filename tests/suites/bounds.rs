@@ -25,6 +25,7 @@ on_every_runtime![
     a_peer_that_never_reads_is_given_up,
     no_more_connections_are_served_than_may_be,
     no_more_requests_are_in_flight_than_may_be,
+    no_more_handlers_of_answers_run_than_may,
     the_oldest_unread_messages_are_dropped_and_counted,
     no_more_requests_are_pending_than_may_be,
     sending_waits_for_room_and_goes_on,
@@ -243,6 +244,29 @@ async fn no_more_requests_are_in_flight_than_may_be<R: TestRuntime>(runtime: R) 
         let reply = soon(&runtime, request.join()).await.unwrap();
         assert_eq!(reply.message_type(), MessageType::RESPOND_URI);
     }
+}
+
+async fn no_more_handlers_of_answers_run_than_may<R: TestRuntime>(runtime: R) {
+    const MOST: usize = 8;
+    let server = ends::server(&runtime);
+    let address = listen(&server).await;
+    let few = limits(|limits| limits.max_in_flight = MOST);
+    let client = client_builder(&runtime, address).limits(few).build();
+    let started = Count::default();
+    let count = started.clone();
+    client.on(MessageType::OK, move |_| {
+        count.add();
+        std::future::pending::<()>()
+    });
+    let link = client.connect().await.expect("a connection");
+    let from_server = only_link(&runtime, &server).await;
+    for _ in 0..MOST + 5 {
+        let answer = message(MessageType::OK, "unasked", "");
+        from_server.send(answer).await.expect("room");
+    }
+    eventually(&runtime, "the rest is dropped", || link.dropped() == 5).await;
+    assert_eq!(started.get(), MOST);
+    assert!(client.request("echo").await.is_ok());
 }
 
 async fn the_oldest_unread_messages_are_dropped_and_counted<R: TestRuntime>(
