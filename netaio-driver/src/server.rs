@@ -19,7 +19,7 @@ use crate::endpoint::{Endpoint, lock};
 use crate::events::{ConnectionEvent, ConnectionEvents, Events};
 use crate::handler::{AuthFailure, Incoming, IntoOutcome, handler_methods};
 use crate::link::{Link, LinkLabel, Owner, fresh_seed};
-use crate::runtime::{ByteStream, Runtime, WrapStream, sleep_until, until};
+use crate::runtime::{ByteStream, Runtime, WrapStream, until};
 use crate::task::ConnectionTask;
 use crate::timeout::TimedOut;
 
@@ -336,8 +336,8 @@ async fn accept_loop<R: Runtime>(server: Arc<Inner<R>>, listener: R::TcpListener
             Err(error) => {
                 let delay = backoff.next_delay(&mut random).unwrap_or_default();
                 tracing::warn!(%error, ?delay, "accepting failed");
-                let runtime = &server.runtime;
-                sleep_until(runtime, runtime.now() + delay).await;
+                let again = server.runtime.now() + delay;
+                let _ = until(&server.runtime, again, server.told_to_stop()).await;
             }
         }
     }

@@ -168,6 +168,30 @@ fn an_error_that_names_no_request_ends_the_oldest() {
 }
 
 #[test]
+fn an_error_that_names_no_request_is_not_for_one_that_was_passed_over() {
+    let mut client = client(ConnectionConfig::default());
+    let mut ask = |uri| {
+        let request = Request::new(request(uri, ""));
+        client.request(at(0), request).unwrap()
+    };
+    let (_silent, answered, unknown) = (ask("never"), ask("echo"), ask("nobody"));
+    for reply in [
+        message(MessageType::RESPOND_URI, "echo", ""),
+        message(MessageType::NOT_FOUND, "", "not found"),
+    ] {
+        client.handle_input(at(0), &reply.encode().unwrap());
+    }
+    let ended: Vec<_> = poll_all(&mut client)
+        .into_iter()
+        .map(|action| match action {
+            Action::Reply { request, .. } => request,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(ended, [answered, unknown]);
+}
+
+#[test]
 fn a_wrong_secret_ends_a_request_at_once_as_unauthorized() {
     let wrong = Layers::new().auth(HmacAuthPlugin::new("wrong"));
     let config = ConnectionConfig {

@@ -11,7 +11,9 @@ use netaio_driver::{
 use crate::ends::{self, client_builder, listen};
 use crate::raw_peer::BlackHole;
 use crate::runtimes::TestRuntime;
-use crate::waiting::{Count, eventually, fail, off_thread, soon, spawn, within};
+use crate::waiting::{
+    Count, LONG, eventually, fail, off_thread, soon, spawn, within,
+};
 
 on_every_runtime![
     a_handler_given_at_construction_is_told_everything,
@@ -236,7 +238,7 @@ async fn a_handler_is_told_of_every_request_once<R: TestRuntime>(runtime: R) {
                 client
                     .request(&uri)
                     .message_type(MessageType::PUBLISH_URI)
-                    .timeout(SHORT)
+                    .timeout(LONG)
                     .await
             })
         })
