@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 
 use netaio_proto::{AuthError, LayerKind, Message};
 
@@ -165,6 +166,16 @@ where
 /// A handler, whatever closure it is.
 pub(crate) type Handler<R> = dyn Fn(Incoming<R>) -> Outcome<Answer> + Send + Sync;
 
+/// A closure as a handler.
+pub(crate) fn erase<R, F, O, K>(handler: F) -> Arc<Handler<R>>
+where
+    R: Runtime,
+    F: Fn(Incoming<R>) -> O + Send + Sync + 'static,
+    O: IntoOutcome<K>,
+{
+    Arc::new(move |incoming| handler(incoming).into_outcome())
+}
+
 /// A message that did not pass an auth plugin, for the auth error handler.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -214,7 +225,7 @@ macro_rules! handler_methods {
             F: Fn(Incoming<R>) -> O + Send + Sync + 'static,
             O: IntoOutcome<K>,
         {
-            let handler = Arc::new(move |incoming| handler(incoming).into_outcome());
+            let handler = $crate::handler::erase(handler);
             self.inner.endpoint.on(key.into(), inner, handler);
         }
 
@@ -237,7 +248,7 @@ macro_rules! handler_methods {
             F: Fn(Incoming<R>) -> O + Send + Sync + 'static,
             O: IntoOutcome<K>,
         {
-            let handler = Arc::new(move |incoming| handler(incoming).into_outcome());
+            let handler = $crate::handler::erase(handler);
             self.inner.endpoint.once(key.into(), inner, handler);
         }
 
@@ -260,7 +271,7 @@ macro_rules! handler_methods {
             F: Fn(Incoming<R>) -> O + Send + Sync + 'static,
             O: IntoOutcome<K>,
         {
-            let handler = Arc::new(move |incoming| handler(incoming).into_outcome());
+            let handler = $crate::handler::erase(handler);
             self.inner.endpoint.set_default_handler(handler);
         }
 
