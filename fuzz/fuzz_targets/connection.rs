@@ -111,7 +111,7 @@ impl Model {
             Operation::Cancel(nth) => {
                 let id = self.pending.iter().nth(usize::from(nth)).copied();
                 if let Some(id) = id {
-                    if self.connection.cancel(id) {
+                    if self.connection.cancel(now, id) {
                         self.pending.remove(&id);
                     }
                 }

@@ -3,9 +3,9 @@
 
 use std::future::Future as _;
 use std::io::{self, IoSlice};
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant as StdInstant};
 
 use async_io::Async;
@@ -14,7 +14,20 @@ use netaio_driver::{ByteStream, Instant, Timer};
 
 /// A `futures-io` stream, as the driver sees it.
 #[derive(Debug)]
-pub struct FuturesStream<S>(pub(crate) S);
+pub struct FuturesStream<S> {
+    stream: S,
+    /// What closing needs beyond what the stream does by itself.
+    shut: fn(&S) -> io::Result<()>,
+}
+
+impl<S> FuturesStream<S> {
+    pub(crate) fn new(stream: S) -> Self {
+        Self {
+            stream,
+            shut: |_| Ok(()),
+        }
+    }
+}
 
 impl<S> ByteStream for FuturesStream<S>
 where
@@ -25,7 +38,7 @@ where
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
+        Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 
     fn poll_write(
@@ -33,7 +46,7 @@ where
         context: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let stream = Pin::new(&mut self.0);
+        let stream = Pin::new(&mut self.stream);
         match buffers {
             [buffer] => stream.poll_write(context, buffer),
             buffers => stream.poll_write_vectored(context, buffers),
@@ -41,11 +54,12 @@ where
     }
 
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_close(context)
+        ready!(Pin::new(&mut self.stream).poll_close(context))?;
+        Poll::Ready((self.shut)(&self.stream))
     }
 }
 
@@ -84,16 +98,24 @@ pub type AsyncIoTcpStream = FuturesStream<Async<TcpStream>>;
 
 pub(crate) async fn connect(address: SocketAddr) -> io::Result<AsyncIoTcpStream> {
     let stream = Async::<TcpStream>::connect(address).await?;
+    tcp(stream)
+}
+
+/// A TCP stream of `async-io` says only when it is dropped that no more will be
+/// written, unless it is told to.
+fn tcp(stream: Async<TcpStream>) -> io::Result<AsyncIoTcpStream> {
     stream.get_ref().set_nodelay(true)?;
-    Ok(FuturesStream(stream))
+    Ok(FuturesStream {
+        stream,
+        shut: |stream| stream.get_ref().shutdown(Shutdown::Write),
+    })
 }
 
 pub(crate) async fn accept(
     listener: &Async<TcpListener>,
 ) -> io::Result<(AsyncIoTcpStream, SocketAddr)> {
     let (stream, address) = listener.accept().await?;
-    stream.get_ref().set_nodelay(true)?;
-    Ok((FuturesStream(stream), address))
+    Ok((tcp(stream)?, address))
 }
 
 pub(crate) async fn resolve(server: &str) -> io::Result<Vec<SocketAddr>> {
@@ -178,7 +200,7 @@ macro_rules! async_io_runtime {
             type Stream = $crate::FuturesStream<S>;
 
             fn wrap(stream: S) -> $crate::FuturesStream<S> {
-                $crate::stream::FuturesStream(stream)
+                $crate::FuturesStream::new(stream)
             }
         }
     };

@@ -175,8 +175,9 @@ impl<R: Runtime> ServerBuilder<R> {
 
     common_settings!();
 
-    /// Most connections at a time; further ones wait until one ends. Default:
-    /// 16,384.
+    /// Most connections at a time; further ones wait until one ends. Looked at
+    /// by each listening socket before it accepts; streams that are given to
+    /// `serve_stream` count, but are not refused. Default: 16,384.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections;
         self

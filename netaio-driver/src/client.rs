@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use netaio_proto::{
-    CloseReason, ConnectionConfig, Counters, KeyExtractor, Layers, Message,
+    CloseReason, ConnectionConfig, Counters, Instant, KeyExtractor, Layers, Message,
     MessageType, Request, RequestError, RouteKey, SendError,
 };
 
@@ -24,6 +26,7 @@ use crate::request::RequestBuilder;
 use crate::runtime::{ByteStream, Runtime, WrapStream, until};
 use crate::server_name::ServerName;
 use crate::task::ConnectionTask;
+use crate::tasks::TaskSet;
 use crate::timeout::{
     IntoTimeoutOutcome, TimedOut, TimeoutEvent, TimeoutHandling, TimeoutKind,
 };
@@ -31,7 +34,8 @@ use crate::timeout::{
 /// A client of one or several TCP servers.
 ///
 /// Cheap to clone; all clones are one client. When the last one is dropped, its
-/// connections are closed.
+/// connections are closed. A handler that captures the client keeps it alive:
+/// take what the handler is given instead.
 pub struct TcpClient<R: Runtime> {
     inner: Arc<Inner<R>>,
 }
@@ -46,6 +50,8 @@ struct Inner<R: Runtime> {
     servers: Mutex<BTreeMap<ServerName, Arc<KnownServer<R>>>>,
     next_link: AtomicU64,
     timeouts: TimeoutHandling<TcpClient<R>>,
+    /// Those that connect again where a connection was lost.
+    tasks: TaskSet,
     events: Events,
 }
 
@@ -115,6 +121,7 @@ impl<R: Runtime> TcpClient<R> {
                 servers: Mutex::default(),
                 next_link: AtomicU64::new(0),
                 timeouts: TimeoutHandling::default(),
+                tasks: TaskSet::default(),
                 events: Events::default(),
             }),
         }
@@ -211,9 +218,13 @@ impl<R: Runtime> TcpClient<R> {
 
     /// Closes the connections to all servers, as [`close`](Self::close).
     pub async fn close_all(&self) {
-        let servers: Vec<_> = lock(&self.inner.servers).keys().cloned().collect();
-        for server in servers {
-            self.close_server(server).await;
+        let servers: Vec<_> = lock(&self.inner.servers).values().cloned().collect();
+        let links: Vec<_> = servers.iter().filter_map(|s| s.give_up()).collect();
+        for link in &links {
+            link.finish_within(CLOSE_WITHIN);
+        }
+        for link in links {
+            link.closed().await;
         }
     }
 
@@ -307,8 +318,9 @@ impl<R: Runtime> TcpClient<R> {
 
     // --- timeouts ---
 
-    /// Is told of every request and connection that takes too long. Replaces
-    /// the handler that was there.
+    /// Is told of every request that was sent and not answered in time, and of
+    /// every connection that could not be made in time. Replaces the handler
+    /// that was there.
     ///
     /// A plain closure has run before the caller gets its error; a future runs
     /// on as a task of its own. A handler that panics or fails is logged, and
@@ -327,7 +339,7 @@ impl<R: Runtime> TcpClient<R> {
     }
 
     /// Cancels the timeout handlers that run as tasks, and returns when they
-    /// have ended. Not to be called from one of them: it would cancel itself.
+    /// have ended. Reconnecting after a loss goes on. Not to be called from one of them: it would cancel itself.
     pub async fn cancel_timeout_handler_tasks(&self) {
         self.inner.timeouts.cancel_tasks().await;
     }
@@ -412,10 +424,7 @@ impl<R: Runtime> TcpClient<R> {
         match until(&self.inner.runtime, deadline, found).await {
             Some(Ok(link)) => Ok(link),
             Some(Err(attempt)) => self.attempt(&attempt, None).await,
-            None => Err(ConnectError::TimedOut {
-                server: server.name().clone(),
-                timeout,
-            }),
+            None => Err(self.connect_timed_out(server, self.next_id(), timeout)),
         }
     }
 
@@ -431,34 +440,41 @@ impl<R: Runtime> TcpClient<R> {
         timeout: Option<Duration>,
     ) -> Result<Link<R>, ConnectError> {
         let server = attempt.server();
-        let configured = server.options().connect_timeout;
-        let timeout = timeout.or(configured).unwrap_or(self.inner.connect_timeout);
+        let timeout = timeout.unwrap_or_else(|| self.connect_timeout(server));
         let deadline = self.inner.runtime.now() + timeout;
-        let dial = self.dial(server.name());
-        match until(&self.inner.runtime, deadline, dial).await {
-            Some(Ok((stream, remote))) => {
+        let given_up = || ConnectError::GivenUp {
+            server: server.name().clone(),
+        };
+        let dial = pin!(self.dial(server.name(), deadline));
+        let dial = async {
+            match select(dial, pin!(attempt.unwanted())).await {
+                Either::Left((dialled, _)) => Some(dialled),
+                Either::Right(_) => None,
+            }
+        };
+        let dialled = match until(&self.inner.runtime, deadline, dial).await {
+            Some(None) => return Err(given_up()),
+            Some(Some(dialled)) => dialled,
+            None => Err(io::ErrorKind::TimedOut.into()),
+        };
+        match dialled {
+            Ok((stream, remote)) => {
                 let link = self.install(server, remote, stream, Some(attempt.id()));
                 link.map_err(|error| match error.kind() {
-                    io::ErrorKind::Interrupted => ConnectError::GivenUp {
-                        server: server.name().clone(),
-                    },
+                    io::ErrorKind::Interrupted => given_up(),
                     _ => ConnectError::Io {
                         server: server.name().clone(),
                         error,
                     },
                 })
             }
-            Some(Err(error)) => Err(ConnectError::Io {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                Err(self.connect_timed_out(server, attempt.id(), timeout))
+            }
+            Err(error) => Err(ConnectError::Io {
                 server: server.name().clone(),
                 error,
             }),
-            None => {
-                self.connect_timed_out(server, attempt.id());
-                Err(ConnectError::TimedOut {
-                    server: server.name().clone(),
-                    timeout,
-                })
-            }
         }
     }
 
@@ -466,13 +482,22 @@ impl<R: Runtime> TcpClient<R> {
     async fn dial(
         &self,
         name: &ServerName,
+        deadline: Instant,
     ) -> io::Result<(R::TcpStream, SocketAddr)> {
         let runtime = &self.inner.runtime;
         let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for address in runtime.resolve(name.as_str()).await? {
-            match runtime.connect(address).await {
-                Ok(stream) => return Ok((stream, address)),
-                Err(error) => last = error,
+        let addresses = runtime.resolve(name.as_str()).await?;
+        let mut left = addresses.len() as u32;
+        for address in addresses {
+            // One that does not answer leaves the others their share.
+            let now = runtime.now();
+            let share = deadline.duration_since(now) / left;
+            left -= 1;
+            let dialled = runtime.connect(address);
+            match until(runtime, now + share, dialled).await {
+                Some(Ok(stream)) => return Ok((stream, address)),
+                Some(Err(error)) => last = error,
+                None => last = io::ErrorKind::TimedOut.into(),
             }
         }
         Err(last)
@@ -531,7 +556,13 @@ impl<R: Runtime> TcpClient<R> {
         Arc::new(config)
     }
 
-    fn connect_timed_out(&self, server: &KnownServer<R>, attempt: u64) {
+    /// Tells the timeout handler; gives what the caller gets.
+    fn connect_timed_out(
+        &self,
+        server: &KnownServer<R>,
+        attempt: u64,
+        timeout: Duration,
+    ) -> ConnectError {
         let event = TimeoutEvent {
             node: self.clone(),
             kind: TimeoutKind::Connect,
@@ -541,6 +572,10 @@ impl<R: Runtime> TcpClient<R> {
             link: attempt,
         };
         self.inner.timeouts.tell(&self.inner.runtime, event);
+        ConnectError::TimedOut {
+            server: server.name().clone(),
+            timeout,
+        }
     }
 
     /// Takes it upon the caller to connect again in place of a broken
@@ -618,10 +653,8 @@ impl<R: Runtime> Owner<R> for Inner<R> {
                     tracing::warn!(%error, "the connection is lost");
                 }
             };
-            let Inner {
-                runtime, timeouts, ..
-            } = &*client.inner;
-            timeouts.spawn(runtime, task);
+            let Inner { runtime, tasks, .. } = &*client.inner;
+            tasks.spawn(runtime, "reconnecting", task);
         }
     }
 }

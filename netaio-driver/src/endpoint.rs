@@ -30,6 +30,8 @@ struct Routes<R: Runtime> {
     router: Router,
     handlers: BTreeMap<HandlerId, Registered<R>>,
     next_id: u64,
+    /// Handlers that the change under way has removed.
+    removed: Vec<Registered<R>>,
     /// Made when a connection asks for it, dropped when the routes change.
     snapshot: Option<Snapshot<R>>,
 }
@@ -57,6 +59,7 @@ impl<R: Runtime> Endpoint<R> {
                 router,
                 handlers: BTreeMap::new(),
                 next_id: 0,
+                removed: Vec::new(),
                 snapshot: None,
             }),
             version: AtomicU64::new(0),
@@ -123,7 +126,8 @@ impl<R: Runtime> Endpoint<R> {
     pub(crate) fn clear(&self) {
         self.change(|routes| {
             routes.router = Router::new();
-            routes.handlers = BTreeMap::new();
+            let handlers = std::mem::take(&mut routes.handlers);
+            routes.removed.extend(handlers.into_values());
         });
     }
 
@@ -152,7 +156,8 @@ impl<R: Runtime> Endpoint<R> {
     }
 
     pub(crate) fn set_auth_error_handler(&self, handler: Arc<AuthErrorHandler>) {
-        *lock(&self.auth_error) = Some(handler);
+        let old = lock(&self.auth_error).replace(handler);
+        drop(old);
     }
 
     pub(crate) fn auth_error_handler(&self) -> Option<Arc<AuthErrorHandler>> {
@@ -167,11 +172,18 @@ impl<R: Runtime> Endpoint<R> {
         *lock(&self.ended)
     }
 
+    /// Changes the routes. What is removed is dropped after the lock has been
+    /// released: a handler may have captured anything.
     fn change<T>(&self, change: impl FnOnce(&mut Routes<R>) -> T) -> T {
-        let mut routes = lock(&self.routes);
-        routes.snapshot = None;
-        let outcome = change(&mut routes);
-        self.version.fetch_add(1, Ordering::Release);
+        let (outcome, old) = {
+            let mut routes = lock(&self.routes);
+            let snapshot = routes.snapshot.take();
+            let outcome = change(&mut routes);
+            self.version.fetch_add(1, Ordering::Release);
+            let removed = std::mem::take(&mut routes.removed);
+            (outcome, (snapshot, removed))
+        };
+        drop(old);
         outcome
     }
 }
@@ -189,7 +201,10 @@ impl<R: Runtime> Routes<R> {
     }
 
     fn forget(&mut self, id: Option<HandlerId>) -> bool {
-        id.is_some_and(|id| self.handlers.remove(&id).is_some())
+        let removed = id.and_then(|id| self.handlers.remove(&id));
+        let was_there = removed.is_some();
+        self.removed.extend(removed);
+        was_there
     }
 }
 

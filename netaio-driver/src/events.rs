@@ -92,7 +92,14 @@ impl Events {
     }
 
     pub(crate) fn send(&self, event: &ConnectionEvent) {
-        lock(&self.senders)
-            .retain(|sender| sender.force_send(event.clone()).is_ok());
+        // Sending wakes readers, which is not to be done under the lock.
+        let senders = lock(&self.senders).clone();
+        let mut closed = false;
+        for sender in senders {
+            closed |= sender.force_send(event.clone()).is_err();
+        }
+        if closed {
+            lock(&self.senders).retain(|sender| !sender.is_closed());
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use event_listener::Event;
-use netaio_proto::{Layers, Limits};
+use netaio_proto::{Backoff, Instant, Layers, Limits};
 
 use crate::endpoint::lock;
 use crate::link::Link;
@@ -36,6 +36,12 @@ struct State<R: Runtime> {
     stage: Stage,
     /// The connection that is there, or that was there last.
     link: Option<Link<R>>,
+    /// It came as a stream that somebody else had connected, and cannot be made
+    /// again by connecting to the server's name.
+    foreign: bool,
+    /// Where reconnecting had got to when a connection was last made, and when
+    /// that was.
+    backoff: Option<(Backoff, Instant)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,6 +62,8 @@ impl<R: Runtime> KnownServer<R> {
                 options: ServerOptions::default(),
                 stage: Stage::Apart,
                 link: None,
+                foreign: false,
+                backoff: None,
             }),
             changed: Event::new(),
         }
@@ -136,7 +144,7 @@ impl<R: Runtime> KnownServer<R> {
         broken: u64,
     ) -> Option<(Attempt<R>, Link<R>)> {
         let mut state = lock(&self.state);
-        if let Stage::Connecting(_) = state.stage {
+        if state.foreign || matches!(state.stage, Stage::Connecting(_)) {
             return None;
         }
         let link = state.link.clone().filter(|link| link.id() == broken)?;
@@ -164,6 +172,7 @@ impl<R: Runtime> KnownServer<R> {
             return Err(io::ErrorKind::Interrupted.into());
         }
         state.stage = Stage::Connected;
+        state.foreign = attempt.is_none();
         Ok(state.link.replace(link))
     }
 
@@ -181,10 +190,27 @@ impl<R: Runtime> KnownServer<R> {
                 return None;
             }
             state.stage = Stage::Apart;
+            let reconnect = reconnect.filter(|_| !state.foreign);
             reconnect.map(|id| self.begin(&mut state, id))
         };
         self.notify();
         attempt
+    }
+
+    /// Keeps where reconnecting has got to, now that a connection is made.
+    pub(crate) fn keep_backoff(&self, backoff: Backoff, now: Instant) {
+        lock(&self.state).backoff = Some((backoff, now));
+    }
+
+    /// Where reconnecting had got to, if the connection that was made then was
+    /// lost within `settled`.
+    pub(crate) fn recall_backoff(
+        &self,
+        now: Instant,
+        settled: Duration,
+    ) -> Option<Backoff> {
+        let (backoff, made) = lock(&self.state).backoff.take()?;
+        (now.duration_since(made) < settled).then_some(backoff)
     }
 
     /// Wants no connection any more; gives the one that is there.
@@ -219,6 +245,17 @@ impl<R: Runtime> Attempt<R> {
 
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Waits until the client does not want the connection any more.
+    pub(crate) async fn unwanted(&self) {
+        loop {
+            let listener = self.server.changed.listen();
+            if !self.is_wanted() {
+                return;
+            }
+            listener.await;
+        }
     }
 
     /// Whether the client still wants the connection.

@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub(crate) struct Shared<R: Runtime> {
     pub(crate) owner: Weak<dyn Owner<R>>,
     label: LinkLabel,
     state: Mutex<LinkState>,
+    /// Cut off: no handler is to be called any more.
+    aborted: AtomicBool,
     /// Tells that messages came in, room came free or the end came.
     changed: Event,
 }
@@ -107,6 +110,7 @@ impl<R: Runtime> Link<R> {
                 task: None,
                 closed: None,
             }),
+            aborted: AtomicBool::new(false),
             changed: Event::new(),
         };
         Ok(Self {
@@ -164,6 +168,31 @@ impl<R: Runtime> Link<R> {
     /// Asks for the content of a URI: a `REQUEST_URI`.
     pub fn request(&self, uri: impl AsRef<[u8]>) -> RequestBuilder<R> {
         RequestBuilder::over(self.clone(), MessageType::REQUEST_URI, uri.as_ref())
+    }
+
+    /// Asks to create a URI with this content: a `CREATE_URI`.
+    pub fn create(
+        &self,
+        uri: impl AsRef<[u8]>,
+        content: impl AsRef<[u8]>,
+    ) -> RequestBuilder<R> {
+        RequestBuilder::over(self.clone(), MessageType::CREATE_URI, uri.as_ref())
+            .content(content)
+    }
+
+    /// Asks to replace the content of a URI: an `UPDATE_URI`.
+    pub fn update(
+        &self,
+        uri: impl AsRef<[u8]>,
+        content: impl AsRef<[u8]>,
+    ) -> RequestBuilder<R> {
+        RequestBuilder::over(self.clone(), MessageType::UPDATE_URI, uri.as_ref())
+            .content(content)
+    }
+
+    /// Asks to remove a URI: a `DELETE_URI`.
+    pub fn delete(&self, uri: impl AsRef<[u8]>) -> RequestBuilder<R> {
+        RequestBuilder::over(self.clone(), MessageType::DELETE_URI, uri.as_ref())
     }
 
     /// Sends a message that expects no reply. Waits while
@@ -272,7 +301,12 @@ impl<R: Runtime> Link<R> {
 
     /// Closes at once, without waiting for anything.
     pub(crate) fn abort(&self, reason: CloseReason) {
+        self.shared.aborted.store(true, Ordering::Release);
         self.act(|state, now| state.connection.close(now, reason));
+    }
+
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.shared.aborted.load(Ordering::Acquire)
     }
 
     /// Ends the connection in order; does not wait for it.
@@ -504,7 +538,8 @@ impl<R: Runtime> Drop for ReplyFuture<R> {
         if ended {
             return;
         }
-        state.connection.cancel(self.request);
+        let now = self.link.shared.runtime.now();
+        state.connection.cancel(now, self.request);
         // A connection that is ending may have waited for just this reply.
         let ending = state.connection.can_send() == Err(SendError::Closed);
         let task = if ending { state.task.take() } else { None };

@@ -13,7 +13,7 @@ use crate::events::ConnectionEvent;
 use crate::handler::Outcome;
 use crate::known_server::Attempt;
 use crate::link::fresh_seed;
-use crate::runtime::{Runtime, sleep_until};
+use crate::runtime::{Runtime, until};
 use crate::timeout::{IntoTimeoutOutcome, TimeoutEvent, TimeoutKind};
 
 type OnReconnect<R> =
@@ -27,7 +27,9 @@ type OnReconnect<R> =
 /// be applied when a connection is lost, with
 /// [`ClientBuilder::reconnect_when_lost`](crate::ClientBuilder::reconnect_when_lost).
 /// Requests that time out together cause one
-/// reconnect; requests made meanwhile wait for it, within their own timeout.
+/// reconnect; requests made meanwhile wait for it, within their own timeout. A
+/// connection that is lost within a second of being made counts as a failed
+/// attempt. A stream that came from `connect_stream` is never replaced.
 /// The first attempt is made at once; the delays between attempts grow from
 /// `delay` up to `max_delay`, with full jitter.
 pub struct AutoReconnectTimeoutHandler<R: Runtime> {
@@ -119,6 +121,12 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
         }
     }
 
+    fn backoff(&self) -> Backoff {
+        Backoff::new(self.delay)
+            .cap(self.max_delay)
+            .max_retries(self.max_retries)
+    }
+
     /// Connects, as often as it takes and is allowed. Does not keep the client
     /// alive between attempts.
     pub(crate) async fn run(
@@ -129,15 +137,32 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
         let name = attempt.server().name().clone();
         let seed = fresh_seed().map_err(|error| error.to_string())?;
         let mut random = Random::from_seed(seed);
-        let mut backoff = Backoff::new(self.delay)
-            .cap(self.max_delay)
-            .max_retries(self.max_retries);
+        let gave_up =
+            |why: &dyn fmt::Display| format!("gave up reconnecting: {why}");
         let mut after = Duration::ZERO;
+        let mut backoff = None;
         let client = loop {
             let Some(client) = client.upgrade().filter(|_| attempt.is_wanted())
             else {
                 return Ok(());
             };
+            let runtime = client.runtime().clone();
+            let backoff = backoff.get_or_insert_with(|| {
+                attempt
+                    .server()
+                    .recall_backoff(runtime.now(), SETTLED)
+                    .unwrap_or_else(|| self.backoff())
+            });
+            if backoff.attempts() > 0 && after.is_zero() {
+                // The last connection was lost as soon as it was made.
+                let delay = backoff.next_delay(&mut random);
+                after = delay
+                    .ok_or_else(|| gave_up(&"it never lasts"))?
+                    .max(LEAST_PAUSE);
+                drop(client);
+                pause(&runtime, after, &attempt).await;
+                continue;
+            }
             client.events_sender().send(&ConnectionEvent::Reconnecting {
                 server: name.clone(),
                 attempt: backoff.attempts() + 1,
@@ -145,16 +170,22 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
             });
             let timeout = Some(self.connect_timeout);
             let error = match client.attempt(&attempt, timeout).await {
-                Ok(_) => break client,
+                Ok(_) => {
+                    // Counted, should it be lost at once.
+                    let mut kept = backoff.clone();
+                    let _ = kept.next_delay(&mut random);
+                    attempt.server().keep_backoff(kept, runtime.now());
+                    break client;
+                }
                 Err(error) => error,
             };
             tracing::debug!(server = %name, %error, "reconnect failed");
             after = backoff
                 .next_delay(&mut random)
-                .ok_or_else(|| format!("gave up reconnecting: {error}"))?;
-            let runtime = client.runtime().clone();
+                .ok_or_else(|| gave_up(&error))?
+                .max(LEAST_PAUSE);
             drop(client);
-            sleep_until(&runtime, runtime.now() + after).await;
+            pause(&runtime, after, &attempt).await;
         };
         match &self.on_reconnect {
             None => Ok(()),
@@ -164,6 +195,17 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
             },
         }
     }
+}
+
+/// A connection that has lasted so long counts as a success: after it is lost,
+/// the delays start over.
+const SETTLED: Duration = Duration::from_secs(1);
+/// Delays are random; not to wait at all is not among them.
+const LEAST_PAUSE: Duration = Duration::from_micros(1);
+
+/// Waits, but not once the connection is not wanted any more.
+async fn pause<R: Runtime>(runtime: &R, span: Duration, attempt: &Attempt<R>) {
+    let _ = until(runtime, runtime.now() + span, attempt.unwanted()).await;
 }
 
 impl<R: Runtime> Default for AutoReconnectTimeoutHandler<R> {

@@ -105,13 +105,6 @@ pub trait Timer: Send + Unpin + 'static {
     fn poll_expired(&mut self, context: &mut Context<'_>) -> Poll<()>;
 }
 
-/// Waits until `at`.
-pub(crate) async fn sleep_until<R: Runtime>(runtime: &R, at: Instant) {
-    let mut timer = runtime.timer();
-    timer.set(at);
-    std::future::poll_fn(|context| timer.poll_expired(context)).await;
-}
-
 /// Runs `future` until `at`; `None` if it had not ended by then.
 pub(crate) async fn until<R: Runtime, F: Future>(
     runtime: &R,

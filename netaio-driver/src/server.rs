@@ -160,8 +160,14 @@ impl<R: Runtime> TcpServer<R> {
 
     /// Stops listening, lets the connections answer what they have accepted,
     /// and closes them; at the latest after `within`, whatever handlers do.
-    /// Then drops all handlers.
+    /// Then drops all handlers. A handler that blocks its thread cannot be ended
+    /// before it returns.
+    ///
+    /// Dropping the future ends the shutdown early: what it had begun goes on,
+    /// and the server counts as stopped. A handler of this server that awaits
+    /// it waits for itself, until `within` has passed: let it start a task.
     pub async fn shutdown(&self, within: Duration) {
+        let _stopped = Stopped(&self.inner);
         let runtime = &self.inner.runtime;
         let start = runtime.now();
         let deadline = start + within;
@@ -178,9 +184,6 @@ impl<R: Runtime> TcpServer<R> {
             let grace = runtime.now() + TURN;
             let _ = until(runtime, grace, self.inner.nothing_open()).await;
         }
-        self.inner.endpoint.clear();
-        self.inner.stopped.store(true, Ordering::Release);
-        self.inner.changed.notify(usize::MAX);
     }
 
     /// Waits until [`shutdown`](Self::shutdown) has ended.
@@ -340,6 +343,17 @@ async fn accept_loop<R: Runtime>(server: Arc<Inner<R>>, listener: R::TcpListener
                 let _ = until(&server.runtime, again, server.told_to_stop()).await;
             }
         }
+    }
+}
+
+/// Dropped when a shutdown has ended, or has been given up.
+struct Stopped<'a, R: Runtime>(&'a Inner<R>);
+
+impl<R: Runtime> Drop for Stopped<'_, R> {
+    fn drop(&mut self) {
+        self.0.endpoint.clear();
+        self.0.stopped.store(true, Ordering::Release);
+        self.0.changed.notify(usize::MAX);
     }
 }
 

@@ -9,6 +9,7 @@ use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Buf as _;
 use futures_util::FutureExt as _;
@@ -28,6 +29,9 @@ use crate::timeout::TimedOut;
 const TURNS: usize = 16;
 /// Actions of one turn.
 const ACTIONS: usize = 64;
+/// How long the peer of a connection that ends in order may take to read what
+/// was sent to it.
+const LINGER: Duration = Duration::from_secs(1);
 /// Chunks of one write.
 const CHUNKS: usize = 32;
 
@@ -40,7 +44,9 @@ pub(crate) struct ConnectionTask<R: Runtime, S> {
     alarm: Option<Instant>,
     snapshot: Snapshot<R>,
     handlers: FuturesUnordered<Running>,
-    /// Handlers that may run at a time for messages that need no answer.
+    /// Those of them that run for messages which are answers themselves, and
+    /// how many of these may.
+    unanswerable: usize,
     most_handlers: usize,
     replies: Vec<(ReplyToken, Finished)>,
     timeouts: Vec<Late>,
@@ -51,7 +57,12 @@ pub(crate) struct ConnectionTask<R: Runtime, S> {
     received: usize,
     outgoing: Outgoing,
     written: usize,
+    /// Bytes that the stream took may still be in a buffer of its own.
+    unflushed: bool,
+    /// Whoever waits for room or for messages has to be told.
+    news: bool,
     end: Option<CloseReason>,
+    parting: Option<Parting>,
     input_ended: bool,
     failed: bool,
 }
@@ -131,6 +142,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             alarm: None,
             snapshot,
             handlers: FuturesUnordered::new(),
+            unanswerable: 0,
             most_handlers,
             replies: Vec::new(),
             timeouts: Vec::new(),
@@ -140,7 +152,10 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             received: 0,
             outgoing: Outgoing::new(),
             written: 0,
+            unflushed: false,
+            news: false,
             end: None,
+            parting: None,
             input_ended: false,
             failed: false,
         }
@@ -155,7 +170,8 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             self.do_work(context);
             self.tell_late();
             self.wake();
-            self.finish(reason, context);
+            self.handlers = FuturesUnordered::new();
+            self.parting = Some(Parting::new(now, reason));
             return Turn::Over;
         }
         self.do_work(context);
@@ -185,7 +201,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         let connection = &mut state.connection;
         connection.set_unix_time(unix_time());
         // Whoever waits for room or for messages has to know of them.
-        let mut news = self.written > 0;
+        self.news |= self.written > 0;
         if self.written > 0 {
             connection.handle_written(now, std::mem::take(&mut self.written));
         }
@@ -196,11 +212,12 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         if connection.poll_timeout().is_some_and(|at| at <= now) {
             connection.handle_timeout(now);
         }
-        for _ in 0..ACTIONS {
+        let mut left = ACTIONS;
+        while left > 0 {
             let Some(action) = state.connection.poll_action() else {
-                self.notify_if(news);
                 return false;
             };
+            left -= 1;
             match action {
                 Action::Reply { request, message } => {
                     self.wakers.extend(state.complete(request, Ok(message)));
@@ -209,6 +226,9 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
                     self.wakers.extend(state.complete(request, Err(error)));
                 }
                 Action::TimedOut { request, context } => {
+                    // All that timed out together are taken in one go: their
+                    // slots are free, and may be other requests' in a moment.
+                    left += 1;
                     let timed_out = TimedOut::new(context);
                     if let Some(waiter) = state.waiter(request) {
                         let error = timed_out.error();
@@ -235,7 +255,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
                 }
                 Action::Unrouted { message, reply, .. } => {
                     state.inbox.push(message);
-                    news = true;
+                    self.news = true;
                     if let Some(token) = reply {
                         state.connection.no_reply(token);
                     }
@@ -250,14 +270,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
                 other => tracing::debug!(?other, "unknown action"),
             }
         }
-        self.notify_if(news);
         true
-    }
-
-    fn notify_if(&self, news: bool) {
-        if news {
-            self.link.notify();
-        }
     }
 
     fn refresh_routes(&mut self) {
@@ -274,6 +287,8 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         let mut work = std::mem::take(&mut self.work);
         for work in work.drain(..) {
             match work {
+                // Nothing is begun once the connection has been cut off.
+                Work::Dispatch { .. } if self.link.is_aborted() => {}
                 Work::Dispatch {
                     handler,
                     message,
@@ -304,15 +319,15 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             self.answered(token, Finished::Answer(reply.map(Some)));
             return;
         };
-        if let Some(key) = once {
-            self.link.shared().endpoint.served(key, id);
-        }
-        if token.is_none() && self.handlers.len() >= self.most_handlers {
+        if token.is_none() && self.unanswerable >= self.most_handlers {
             // An answer holds no place among the requests in flight, which
             // bound the handlers of all other messages.
             tracing::warn!(uri = %message.uri_text(), "too many handlers run");
             self.link.lock().inbox.count_dropped();
             return;
+        }
+        if let Some(key) = once {
+            self.link.shared().endpoint.served(key, id);
         }
         let incoming = Incoming::new(message, self.link.clone());
         match guarded("a handler", || handler(incoming)) {
@@ -328,10 +343,13 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
                     Some(Poll::Ready(answer)) => {
                         self.answered(token, Finished::Answer(answer));
                     }
-                    Some(Poll::Pending) => self.handlers.push(Running {
-                        token,
-                        future: Box::pin(guarded_future(future)),
-                    }),
+                    Some(Poll::Pending) => {
+                        self.unanswerable += usize::from(token.is_none());
+                        self.handlers.push(Running {
+                            token,
+                            future: Box::pin(guarded_future(future)),
+                        });
+                    }
                 }
             }
         }
@@ -373,6 +391,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         while let Poll::Ready(Some((token, finished))) =
             Pin::new(&mut self.handlers).poll_next(context)
         {
+            self.unanswerable -= usize::from(token.is_none());
             self.answered(token, finished);
         }
     }
@@ -411,6 +430,9 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
     }
 
     fn wake(&mut self) {
+        if std::mem::take(&mut self.news) {
+            self.link.notify();
+        }
         for waker in self.wakers.drain(..) {
             waker.wake();
         }
@@ -439,9 +461,10 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             }
         }
         let wrote = self.written > before;
-        if wrote {
+        self.unflushed |= wrote;
+        if self.unflushed {
             // An error shows at the next read or write as well.
-            let _ = self.stream.poll_flush(context);
+            self.unflushed = self.stream.poll_flush(context).is_pending();
         }
         wrote
     }
@@ -509,11 +532,54 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         false
     }
 
-    fn finish(&mut self, reason: CloseReason, context: &mut Context<'_>) {
+    /// Takes leave of the peer, and tells whoever wants to know.
+    fn part(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(Parting { until, orderly, .. }) = self.parting else {
+            return Poll::Ready(());
+        };
+        let now = self.link.shared().runtime.now();
+        let flushed = self.stream.poll_flush(context).is_ready();
+        let closed = flushed && self.stream.poll_close(context).is_ready();
+        if !orderly || closed || now >= until {
+            self.report();
+            if !orderly || self.input_ended || self.linger(context) || now >= until {
+                return Poll::Ready(());
+            }
+        }
+        if self.alarm != Some(until) {
+            self.timer.set(until);
+            self.alarm = Some(until);
+        }
+        // Looked at again by then at the latest.
+        self.timer.poll_expired(context).map(|()| self.report())
+    }
+
+    /// Reads what the peer has still sent, and drops it: a socket that is closed
+    /// with something unread takes back what it was to deliver. `true` when the
+    /// peer has closed as well.
+    fn linger(&mut self, context: &mut Context<'_>) -> bool {
+        let mut nowhere = [0; 4096];
+        for _ in 0..TURNS {
+            match self.stream.poll_read(context, &mut nowhere) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(0) | Err(_)) => return true,
+                Poll::Ready(Ok(_)) => {}
+            }
+        }
+        context.waker().wake_by_ref();
+        false
+    }
+
+    /// Tells that the connection is over; once.
+    fn report(&mut self) {
+        let Some(parting) = &mut self.parting else {
+            return;
+        };
+        if std::mem::replace(&mut parting.reported, true) {
+            return;
+        }
+        let reason = &parting.reason;
         tracing::debug!(remote = %self.link.remote(), %reason, "disconnected");
-        // The peer finds out by itself if it cannot be told now.
-        let _ = self.stream.poll_close(context);
-        self.handlers = FuturesUnordered::new();
         let counters = {
             let mut state = self.link.lock();
             state.set_closed(reason.clone());
@@ -523,7 +589,31 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         self.link.shared().endpoint.add_ended(counters);
         self.link.notify();
         if let Some(owner) = self.link.shared().owner.upgrade() {
-            owner.ended(&self.link, &reason);
+            owner.ended(&self.link, reason);
+        }
+    }
+}
+
+/// The end of a connection: the last bytes leave, the peer is told.
+#[derive(Debug)]
+struct Parting {
+    reason: CloseReason,
+    /// Whether the peer is given the time to take what is on its way.
+    orderly: bool,
+    until: Instant,
+    reported: bool,
+}
+
+impl Parting {
+    fn new(now: Instant, reason: CloseReason) -> Self {
+        use CloseReason as R;
+        let orderly =
+            matches!(reason, R::Eof | R::UnexpectedEof | R::Local | R::Shutdown);
+        Self {
+            reason,
+            orderly,
+            until: now + LINGER,
+            reported: false,
         }
     }
 }
@@ -534,10 +624,13 @@ impl<R: Runtime, S: ByteStream> Future for ConnectionTask<R, S> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         let _entered = this.span.clone().entered();
+        if this.parting.is_some() {
+            return this.part(context);
+        }
         for _ in 0..TURNS {
             match this.turn(context) {
                 Turn::Again => {}
-                Turn::Over => return Poll::Ready(()),
+                Turn::Over => return this.part(context),
                 Turn::Wait => {
                     if !this.prepare_to_wait(context) {
                         return Poll::Pending;

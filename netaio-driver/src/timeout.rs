@@ -103,11 +103,14 @@ impl<N: 'static> TimeoutHandling<N> {
         O: IntoTimeoutOutcome<K>,
     {
         let handler = move |event| handler(event).into_outcome();
-        *lock(&self.handler) = Some(Arc::new(handler));
+        let old = lock(&self.handler).replace(Arc::new(handler));
+        // After the lock: it may have captured anything.
+        drop(old);
     }
 
     pub(crate) fn clear(&self) {
-        *lock(&self.handler) = None;
+        let old = lock(&self.handler).take();
+        drop(old);
     }
 
     /// Tells the handler. A plain one has run when this returns; an async one
@@ -119,19 +122,11 @@ impl<N: 'static> TimeoutHandling<N> {
         match guarded(WHAT, || handler(event)) {
             Some(Outcome::Ready(result)) => log(result),
             Some(Outcome::Pending(future)) => {
-                self.spawn(runtime, async move { log(future.await) });
+                let task = async move { log(future.await) };
+                self.tasks.spawn(runtime, WHAT, task);
             }
             None => {}
         }
-    }
-
-    /// Runs a task that is cancelled with the timeout handlers.
-    pub(crate) fn spawn<R: Runtime>(
-        &self,
-        runtime: &R,
-        task: impl Future<Output = ()> + Send + 'static,
-    ) {
-        self.tasks.spawn(runtime, WHAT, task);
     }
 
     pub(crate) async fn cancel_tasks(&self) {

@@ -344,12 +344,14 @@ impl Requests {
             None if now < self.unplaced_until => return Match::Late,
             None => self.oldest_unanswered(),
         };
-        slot.map_or(Match::None, |slot| self.take_place(slot))
+        slot.map_or(Match::None, |slot| self.take_place(slot, rid.is_some()))
     }
 
-    /// Whether this is the id of a request in the table.
-    pub(crate) fn knows(&self, rid: u64) -> bool {
-        self.by_rid.contains_key(&rid)
+    /// Whether a message of this type with this id would be taken for a reply.
+    pub(crate) fn expects(&self, rid: u64, message_type: MessageType) -> bool {
+        let slot = self.by_rid.get(&rid);
+        slot.and_then(|slot| self.slot(*slot))
+            .is_some_and(|p| p.abandoned || p.accepts(message_type))
     }
 
     /// Finds the request that was sent without these of the endpoint's own
@@ -371,7 +373,7 @@ impl Requests {
             pending.outer == outer && accepts
         };
         match slot.filter(|slot| self.slot(*slot).is_some_and(fits)) {
-            Some(slot) if rid.is_some() => self.take_place(slot),
+            Some(slot) if rid.is_some() => self.take_place(slot, true),
             Some(slot) => self.take_turn(now, slot),
             None => Match::None,
         }
@@ -391,7 +393,7 @@ impl Requests {
         }
         match self.slot(slot) {
             Some(p) if p.abandoned || p.accepts(message_type) => {
-                self.take_place(slot)
+                self.take_place(slot, true)
             }
             _ => Match::None,
         }
@@ -404,12 +406,13 @@ impl Requests {
         if now < self.unplaced_until {
             return Match::Late;
         }
-        self.take_place(slot)
+        self.take_place(slot, false)
     }
 
     /// The reply to the request in `slot` has come: if that was given up, it
-    /// swallows the reply and is gone.
-    fn take_place(&mut self, slot: u32) -> Match {
+    /// swallows the reply and is gone. An `exact` match by id leaves no doubt
+    /// whose reply that was.
+    fn take_place(&mut self, slot: u32, exact: bool) -> Match {
         let Some(pending) = self.slot(slot) else {
             return Match::None;
         };
@@ -421,6 +424,7 @@ impl Requests {
         let serial = self.serial;
         if let Some(pending) = self.remove(slot)
             && let Some(queue) = self.by_uri.get_mut(&pending.uri)
+            && !exact
         {
             queue.swallowed = serial;
         }

@@ -72,12 +72,13 @@ pub use netaio_driver::{
     Answer, AuthError, AuthFailure, AuthFields, AuthPlugin, ByteStream,
     CipherPlugin, CloseReason, Compatibility, ConnectError, ConnectionEvent,
     ConnectionEvents, Context, Correlation, Counters, DEFAULT_TIMEOUT,
-    DefaultPeerPlugin, Envelope, HmacAuthPlugin, IntoAnswer, IntoOutcome,
+    DefaultPeerPlugin, Envelope, HmacAuthPlugin, Instant, IntoAnswer, IntoOutcome,
     IntoTimeoutOutcome, KeyExtractor, LayerKind, Layers, Limits, Message,
-    MessageType, MessageTypeError, MessageTypes, OuterUse, Peer, PeerPlugin,
-    PluginError, ProtocolError, RequestError, RouteKey, Runtime, SendError,
-    ServerName, ServerOptions, Sha256StreamCipherPlugin, StatusError,
-    TimeoutContext, TimeoutEvent, TimeoutKind, TooLong, wire,
+    MessageType, MessageTypeError, MessageTypes, Outcome, OuterUse, Peer,
+    PeerPlugin, PluginError, ProtocolError, Reconnecting, RequestError,
+    RequestFuture, RouteKey, Runtime, SendError, ServerName, ServerOptions,
+    Sha256StreamCipherPlugin, StatusError, TimeoutContext, TimeoutEvent,
+    TimeoutKind, Timer, TooLong, WrapStream, wire,
 };
 pub use runtime::{Tokio, TokioStream, TokioTimer};
 

@@ -66,8 +66,8 @@ fn after_a_timeout_the_next_request_gets_its_own_reply() {
 fn after_a_cancellation<S: Server>(mut pair: Pair<S>) {
     let cancelled = pair.ask("slow", "300 cancelled");
     pair.run_for(100);
-    assert!(pair.client.cancel(cancelled));
-    assert!(!pair.client.cancel(cancelled), "it has ended already");
+    assert!(pair.cancel(cancelled));
+    assert!(!pair.cancel(cancelled), "it has ended already");
     let next = pair.ask("slow", "0 next");
     pair.run_for(1_000);
     assert_eq!(pair.reply(next).text(), "0 next");
@@ -246,7 +246,7 @@ fn a_late_raw_refusal_is_not_taken_for_the_next_requests() {
     pair.wire.latency = Duration::from_millis(100);
     let cancelled = pair.ask("echo", "");
     pair.run_for(50);
-    assert!(pair.client.cancel(cancelled));
+    assert!(pair.cancel(cancelled));
     let next = pair.ask("echo", "");
     // The first refusal comes after 200 ms, the second after 250 ms.
     pair.run_for(180);
@@ -270,7 +270,7 @@ fn a_hundred_thousand_given_up<S: Server>(mut pair: Pair<S>, pause: u64) {
         for n in 0..1_000 {
             let id = pair.ask_for(100, "silent", "");
             if n % 2 == 0 {
-                assert!(pair.client.cancel(id));
+                assert!(pair.cancel(id));
             }
         }
         pair.run_for(100);

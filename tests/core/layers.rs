@@ -273,13 +273,13 @@ fn a_late_reply_without_the_outer_plugins_is_not_the_next_ones() {
         };
         let cancelled = pair.send(open("300 cancelled"));
         pair.run_for(100);
-        assert!(pair.client.cancel(cancelled));
+        assert!(pair.cancel(cancelled));
         let next = pair.send(open("0 next"));
         pair.run_for(1_000);
         assert_eq!(pair.reply(next).text(), "0 next");
         let late = pair.send(open("300 late"));
         pair.run_for(100);
-        assert!(pair.client.cancel(late));
+        assert!(pair.cancel(late));
         pair.run_for(1_000);
         let last = pair.send(open("0 last"));
         pair.run_for(1_000);

@@ -97,6 +97,11 @@ impl<S: Server> Pair<S> {
         self.client.request(self.now, request).expect("it is sent")
     }
 
+    /// Gives a request up; `false` if it has ended.
+    pub(crate) fn cancel(&mut self, id: RequestId) -> bool {
+        self.client.cancel(self.now, id)
+    }
+
     /// Lets both ends do what there is to do and moves some bytes; `false` if
     /// there was nothing.
     pub(crate) fn step(&mut self) -> bool {

@@ -1,12 +1,13 @@
 //! What ends a request, what must not, and who is answered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use netaio_proto::wire::MAX_URI_AND_CONTENT;
 use netaio_proto::{
     Action, AuthFields, CloseReason, Connection, ConnectionConfig, Correlation,
-    DefaultRoute, Envelope, HandlerId, HmacAuthPlugin, Layers, MessageType,
+    DefaultRoute, Envelope, HandlerId, HmacAuthPlugin, Layers, Limits, MessageType,
     MessageTypes, Request, RequestError, Router, SendError,
 };
 
@@ -165,6 +166,50 @@ fn an_error_that_names_no_request_ends_the_oldest() {
             "{actions:?}"
         );
     }
+}
+
+#[test]
+fn a_request_that_is_given_up_keeps_its_place_from_then_on() {
+    let mut client = client(ConnectionConfig::default());
+    let minute = |n: u64| at(n * 60_000);
+    let patient = Request::new(request("x", "")).timeout(Duration::from_secs(600));
+    let first = client.request(minute(0), patient.clone()).unwrap();
+    written(&mut client);
+    // Nothing has happened in between that would have told the time.
+    assert!(client.cancel(minute(5), first));
+    client.handle_timeout(minute(5));
+    let second = client.request(minute(5), patient).unwrap();
+    let late = message(MessageType::RESPOND_URI, "x", "late");
+    client.handle_input(minute(5), &late.encode().unwrap());
+    assert!(poll_all(&mut client).is_empty(), "it is not {second:?}'s");
+}
+
+#[test]
+fn custom_messages_with_the_id_of_a_request_are_bounded_too() {
+    let mut types = MessageTypes::default();
+    let custom = types.register("CUSTOM", 31).unwrap();
+    let config = ConnectionConfig {
+        types,
+        limits: Limits {
+            max_in_flight: 4,
+            ..Limits::default()
+        },
+        ..ConnectionConfig::default()
+    };
+    let mut client = client(config);
+    client
+        .request(at(0), Request::new(request("x", "")))
+        .unwrap();
+    let [sent] = &frames(&written(&mut client))[..] else {
+        panic!("one request")
+    };
+    let unasked = message(custom, "y", "").with_fields(sent.fields().clone());
+    for _ in 0..10 {
+        client.handle_input(at(0), &unasked.encode().unwrap());
+    }
+    let actions = poll_all(&mut client);
+    assert_eq!(client.in_flight(), 4, "{actions:?}");
+    assert!(!client.wants_read());
 }
 
 #[test]

@@ -29,7 +29,7 @@ use crate::request::{Correlation, OuterUse, Request};
 use crate::requests::{NewRequest, RequestId, Requests};
 use crate::router::Router;
 use crate::time::Instant;
-use crate::wire::auth_fields::RID_LENGTH;
+use crate::wire::auth_fields::{AuthFields, RID_LENGTH};
 use crate::wire::header::Header;
 use crate::wire::message::{Message, header_of};
 use crate::wire::message_type::MessageType;
@@ -225,7 +225,8 @@ impl Connection {
 
     /// Gives up a request: no action will report it. `false` if it has ended
     /// already.
-    pub fn cancel(&mut self, id: RequestId) -> bool {
+    pub fn cancel(&mut self, now: Instant, id: RequestId) -> bool {
+        self.advance(now);
         self.requests.cancel(self.now, id)
     }
 
@@ -348,6 +349,7 @@ impl Connection {
         self.taken = self.taken.saturating_sub(count);
         if count > 0 {
             self.last_activity = self.now;
+            self.idle_mark = self.written();
             self.rearm_write_timer();
         }
     }
@@ -390,8 +392,9 @@ impl Connection {
     /// Whether to read from the peer now. `false` while a request of its waits
     /// to be taken in because it does not take what we have for it, or because
     /// as many are unanswered as the limits allow; and while actions wait to be
-    /// polled. Replies to requests of ours are read in any case: a peer that
-    /// sends them may be waiting for that itself.
+    /// polled. Replies to requests of ours are read in any case, unless such a
+    /// request of the peer came before them: a peer that sends them may be
+    /// waiting for that itself.
     pub fn wants_read(&self) -> bool {
         let open = matches!(self.state, State::Open | State::Draining { .. });
         open && self.eof.is_none()
@@ -476,10 +479,16 @@ impl Connection {
                 let body = envelope.body.freeze();
                 (envelope.message_type, envelope.fields, body)
             };
-        if let Some(rid) = rid {
-            fields
+        match rid {
+            Some(rid) => fields
                 .set_rid(rid)
-                .map_err(|_| PluginError::FieldsTooLong)?;
+                .map_err(|_| PluginError::FieldsTooLong)?,
+            // One that came with a message which is passed on means nothing
+            // here.
+            None if fields.rid().is_some() => {
+                fields.remove(AuthFields::RID);
+            }
+            None => {}
         }
         let header = header_of(message_type, &fields, &body)?;
         self.outgoing

@@ -12,7 +12,7 @@ use crate::config::Compatibility;
 use crate::decoder::BadFrame;
 use crate::error::{AuthError, PluginError, ProtocolError, RequestError};
 use crate::plugin::{Layers, OpenError};
-use crate::request::OuterUse;
+use crate::request::{Correlation, OuterUse};
 use crate::requests::{Match, RequestId};
 use crate::router::{DefaultRoute, Route};
 use crate::wire::auth_fields::{AuthFields, RID_LENGTH};
@@ -86,13 +86,19 @@ impl Connection {
     /// limits allow. A part of a frame does not wait: the peer must be able to
     /// complete it in time.
     pub(super) fn holds_up(&self) -> bool {
+        self.is_full()
+            && self
+                .decoder
+                .peek()
+                .is_some_and(|frame| !self.is_reply(&frame))
+    }
+
+    /// Whether as many requests are in flight, or as many bytes wait to be
+    /// written, as the limits allow.
+    fn is_full(&self) -> bool {
         let limits = &self.config.limits;
-        let full = self.in_flight.len() >= limits.max_in_flight
-            || self.queued() >= limits.outgoing_high_water;
-        full && self
-            .decoder
-            .peek()
-            .is_some_and(|frame| !self.is_reply(&frame))
+        self.in_flight.len() >= limits.max_in_flight
+            || self.queued() >= limits.outgoing_high_water
     }
 
     /// Whether a frame is a reply, as far as that can be told before it is
@@ -104,7 +110,9 @@ impl Connection {
                 && AuthFields::from_packed(frame.auth)
                     .ok()
                     .and_then(|fields| fields.rid())
-                    .is_some_and(|rid| self.requests.knows(u64::from_be_bytes(rid)))
+                    .is_some_and(|rid| {
+                        self.requests.expects(u64::from_be_bytes(rid), kind)
+                    })
     }
 
     /// Ends a connection whose peer sends no more, or that is shutting down,
@@ -171,7 +179,9 @@ impl Connection {
         rid: Option<[u8; RID_LENGTH]>,
         verified: bool,
     ) -> Outcome {
-        let id = rid.map(u64::from_be_bytes);
+        // Without ids of our own, one in a reply is somebody else's.
+        let own = self.config.correlation == Correlation::RequestIds;
+        let id = rid.map(u64::from_be_bytes).filter(|_| own);
         let kind = message.message_type();
         match self.requests.find(self.now, kind, message.uri(), id) {
             Match::Request(request) => self.deliver(request, message, verified),
@@ -480,7 +490,10 @@ impl Connection {
     ) -> Outcome {
         self.counters.unrouted += 1;
         let python = self.config.compatibility == Compatibility::Python;
-        let answerable = python || !message.message_type().is_reply();
+        // Answers are taken in even when all is full, so they are not all
+        // answered, even if Python would.
+        let is_reply = message.message_type().is_reply();
+        let answerable = !is_reply || python && !self.is_full();
         let from = self.remote;
         let default = self.router.default_route();
         let reply =

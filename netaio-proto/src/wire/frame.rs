@@ -1,6 +1,8 @@
 //! One frame in a borrowed buffer: where its sections are and whether they are
 //! in order. Nothing here allocates.
 
+use core::fmt;
+
 use super::auth_fields;
 use super::header::Header;
 use super::message::uri_end;
@@ -24,7 +26,7 @@ use crate::error::ProtocolError;
 /// assert_eq!(frame.length(), 20);
 /// # Ok::<(), netaio_proto::ProtocolError>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Frame<'a> {
     /// The fixed part.
     pub header: Header,
@@ -95,5 +97,16 @@ impl<'a> Frame<'a> {
         uri_end(self.body)
             .and_then(|end| self.body.get(end..))
             .unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Frame<'_> {
+    /// Shows the header and the lengths; never what the sections hold.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("header", &self.header)
+            .field("auth_length", &self.auth.len())
+            .field("body_length", &self.body.len())
+            .finish()
     }
 }

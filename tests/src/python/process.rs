@@ -213,6 +213,7 @@ impl Process {
     }
 
     /// The system's number for it.
+    #[cfg(all(test, target_os = "linux"))]
     pub(super) fn id(&self) -> u32 {
         lock(&self.child).id()
     }

@@ -197,7 +197,12 @@ fn plain_text(digits: &str, exponent: i64) -> String {
                 digits.split_at_checked(point).unwrap_or_default();
             format!("{whole}.{fraction}")
         }
-        _ => format!("0.{digits:0>fraction$}"),
+        // Not by a format width: that has a bound of its own.
+        _ => {
+            let zeros = fraction.saturating_sub(digits.len());
+            let zeros = core::iter::repeat_n('0', zeros);
+            "0.".chars().chain(zeros).chain(digits.chars()).collect()
+        }
     }
 }
 
@@ -409,6 +414,12 @@ mod tests {
         ] {
             assert_eq!(text(input), None, "{input:?}");
         }
+    }
+
+    #[test]
+    fn a_great_many_digits_after_the_point_are_kept() {
+        let text = format!("0.{}", "1".repeat(70_000));
+        assert_eq!(text.parse::<Decimal>().unwrap().as_str(), text);
     }
 
     #[test]
