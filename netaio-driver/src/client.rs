@@ -175,7 +175,8 @@ impl<R: Runtime> TcpClient<R> {
     /// Uses a stream that is connected already, under a name: a TLS stream, a
     /// Unix socket, a pipe. `remote` is what handlers and routes are told; a
     /// stream without an address may take any. An earlier connection of that
-    /// name is closed.
+    /// name is closed. If the stream is lost, it is not replaced by itself: only
+    /// you can connect another one.
     ///
     /// # Errors
     ///
