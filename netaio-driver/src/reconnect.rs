@@ -173,7 +173,9 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
                 Ok(_) => {
                     // Counted, should it be lost at once.
                     let mut kept = backoff.clone();
-                    let _ = kept.next_delay(&mut random);
+                    if kept.attempts() == 0 {
+                        let _ = kept.next_delay(&mut random);
+                    }
                     attempt.server().keep_backoff(kept, runtime.now());
                     break client;
                 }

@@ -4,12 +4,15 @@
 use std::future::Future;
 use std::time::Duration;
 
-use netaio_driver::{CloseReason, MessageType};
-use netaio_tokio::{Incoming, TcpClient, TcpServer, Tokio};
+use netaio_driver::{CloseReason, MessageType, RequestError};
+use netaio_tokio::{
+    AutoReconnectTimeoutHandler, Incoming, TcpClient, TcpServer, Tokio,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::ends::{self, event, message, reason};
 use crate::runtimes::{Flavour, run};
-use crate::waiting::{LONG, soon, spawn};
+use crate::waiting::{Count, LONG, eventually, sleep, soon, spawn};
 
 fn nowhere() -> std::net::SocketAddr {
     "192.0.2.1:1".parse().expect("an address")
@@ -134,5 +137,86 @@ fn a_runtime_that_stops_leaves_nobody_waiting() {
         let outcome = soon(&runtime, &mut request).await;
         assert!(outcome.is_err());
         soon(&runtime, link.closed()).await;
+    });
+}
+
+#[test]
+fn a_stream_that_is_lost_is_not_replaced_by_a_plain_connection() {
+    on_both_flavours(|runtime| async move {
+        let server = ends::server(&runtime);
+        let address = ends::listen(&server).await;
+        let client = TcpClient::builder()
+            .server(address)
+            .reconnect_when_lost(AutoReconnectTimeoutHandler::new())
+            .build();
+        let (here, there) = tokio::io::duplex(1_000);
+        let link = client.connect_stream(address, address, here).unwrap();
+        drop(there);
+        soon(&runtime, link.closed()).await;
+        let outcome = soon(&runtime, client.request("echo").into_future()).await;
+        assert_eq!(outcome, Err(RequestError::NotConnected));
+        assert!(server.links().is_empty());
+    });
+}
+
+#[test]
+fn a_server_that_accepts_and_closes_is_not_stormed() {
+    on_both_flavours(|runtime| async move {
+        const RETRIES: u32 = 3;
+        let listener = tokio::net::TcpListener::bind(ends::ANYWHERE).await.unwrap();
+        let rules = AutoReconnectTimeoutHandler::new()
+            .delay(Duration::from_millis(1))
+            .max_retries(Some(RETRIES));
+        let client = TcpClient::builder()
+            .server(listener.local_addr().unwrap())
+            .reconnect_when_lost(rules)
+            .build();
+        let accepted = Count::default();
+        let count = accepted.clone();
+        let accepting = tokio::spawn(async move {
+            while listener.accept().await.is_ok() {
+                count.add();
+            }
+        });
+        client.connect().await.unwrap();
+        // The first one, and the retries, one of which is made at once.
+        let most = 1 + RETRIES as usize;
+        eventually(&runtime, "it gives up", || accepted.get() == most).await;
+        sleep(&runtime, Duration::from_millis(100)).await;
+        assert_eq!(accepted.get(), most);
+        accepting.abort();
+    });
+}
+
+#[test]
+fn closing_takes_back_nothing_that_was_sent() {
+    const MESSAGES: usize = 40;
+    on_both_flavours(|runtime| async move {
+        let listener = tokio::net::TcpListener::bind(ends::ANYWHERE).await.unwrap();
+        let client = TcpClient::new(listener.local_addr().unwrap());
+        let (link, accepted) = tokio::join!(client.connect(), listener.accept());
+        let (mut input, mut output) = accepted.unwrap().0.into_split();
+        // A peer that goes on talking, whoever listens.
+        let frame = message(MessageType::NOTIFY_URI, "news", "")
+            .encode()
+            .unwrap();
+        let talking = tokio::spawn(async move {
+            while output.write_all(&frame).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        let content = "x".repeat(50_000);
+        let sent = message(MessageType::NOTIFY_URI, "news", &content);
+        for _ in 0..MESSAGES {
+            link.as_ref().unwrap().send(sent.clone()).await.unwrap();
+        }
+        let closing = spawn(&runtime, async move { client.close().await });
+        let mut received = Vec::new();
+        soon(&runtime, input.read_to_end(&mut received))
+            .await
+            .unwrap();
+        assert_eq!(received.len(), MESSAGES * sent.encode().unwrap().len());
+        soon(&runtime, closing.join()).await;
+        talking.abort();
     });
 }

@@ -26,6 +26,7 @@ on_every_runtime![
     a_handler_can_make_requests_of_its_own,
     cancelling_handler_tasks_waits_until_they_have_ended,
     cancelling_handler_tasks_leaves_later_ones_alone,
+    many_requests_that_time_out_together_and_are_made_again_all_end,
 ];
 
 const SHORT: Duration = Duration::from_millis(30);
@@ -347,4 +348,31 @@ async fn cancelling_handler_tasks_leaves_later_ones_alone<R: TestRuntime>(
     let _ = within(&runtime, Duration::ZERO, cancelling).await;
     eventually(&runtime, "they end", || second.get() == 2).await;
     assert!(client.request("echo").await.is_ok());
+}
+
+/// More time out at once than one turn of the task has actions, and the places
+/// of the first are taken again before the last are told.
+async fn many_requests_that_time_out_together_and_are_made_again_all_end<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    const MANY: usize = 200;
+    let (_server, client, link) = ends::pair(&runtime).await;
+    // The client learns that its server repeats ids: no places are kept.
+    assert!(client.request("echo").await.is_ok());
+    let asking: Vec<_> = (0..MANY)
+        .map(|_| {
+            let client = client.clone();
+            spawn(&runtime, async move {
+                let silence = client.request("silence").timeout(SHORT * 5).await;
+                let again = client.request("echo").timeout(LONG).await;
+                silence.is_err_and(|error| error.is_timeout()) && again.is_ok()
+            })
+        })
+        .collect();
+    for asking in asking {
+        assert!(soon(&runtime, asking.join()).await);
+    }
+    assert_eq!(link.pending(), 0);
 }
