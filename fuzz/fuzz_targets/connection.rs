@@ -10,7 +10,7 @@ use arbitrary::Arbitrary;
 use bytes::Buf;
 use libfuzzer_sys::fuzz_target;
 use netaio_proto::{
-    Action, CloseReason, Connection, ConnectionConfig, HandlerId, Instant, Layers,
+    Action, CloseReason, Connection, EndpointConfig, HandlerId, Instant, Layers,
     Message, MessageType, NullAuthPlugin, NullCipherPlugin, ReplyToken, Request,
     RequestId, Role, Router,
 };
@@ -156,7 +156,7 @@ impl Model {
 
 fuzz_target!(|input: (bool, bool, Vec<(bool, Operation<'_>)>)| {
     let (server, layers, operations) = input;
-    let mut config = ConnectionConfig::default();
+    let mut config = EndpointConfig::default();
     if server {
         config.role = Role::Server;
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use netaio_proto::{
-    AuthPlugin, CipherPlugin, Compatibility, ConnectionConfig, Correlation,
-    DefaultRoute, Layers, Limits, MessageTypes, Peer, Role,
+    AuthPlugin, CipherPlugin, Compatibility, Correlation, DefaultRoute,
+    EndpointConfig, Layers, Limits, MessageTypes, Peer, Role,
 };
 
 use crate::client::TcpClient;
@@ -76,7 +76,7 @@ macro_rules! common_settings {
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ClientBuilder<R: Runtime> {
     runtime: R,
-    config: ConnectionConfig,
+    config: EndpointConfig,
     server: Option<ServerName>,
     connect_timeout: Duration,
     reconnect: Option<AutoReconnectTimeoutHandler<R>>,
@@ -89,7 +89,7 @@ impl<R: Runtime> ClientBuilder<R> {
     pub(crate) fn on(runtime: R) -> Self {
         Self {
             runtime,
-            config: ConnectionConfig::default(),
+            config: EndpointConfig::default(),
             server: None,
             connect_timeout: Duration::from_secs(5),
             reconnect: None,
@@ -157,7 +157,7 @@ impl<R: Runtime> ClientBuilder<R> {
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ServerBuilder<R: Runtime> {
     runtime: R,
-    config: ConnectionConfig,
+    config: EndpointConfig,
     max_connections: usize,
 }
 
@@ -165,9 +165,9 @@ impl<R: Runtime> ServerBuilder<R> {
     pub(crate) fn on(runtime: R) -> Self {
         Self {
             runtime,
-            config: ConnectionConfig {
+            config: EndpointConfig {
                 role: Role::Server,
-                ..ConnectionConfig::default()
+                ..EndpointConfig::default()
             },
             max_connections: 16_384,
         }

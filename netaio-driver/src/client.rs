@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use netaio_proto::{
-    CloseReason, ConnectionConfig, Counters, Instant, KeyExtractor, Layers, Message,
+    CloseReason, Counters, EndpointConfig, Instant, KeyExtractor, Layers, Message,
     MessageType, Request, RequestError, RouteKey, SendError,
 };
 
@@ -542,12 +542,12 @@ impl<R: Runtime> TcpClient<R> {
         Ok(link)
     }
 
-    fn config_for(&self, options: &ServerOptions) -> Arc<ConnectionConfig> {
+    fn config_for(&self, options: &ServerOptions) -> Arc<EndpointConfig> {
         let own = &self.inner.endpoint.config;
         if options.layers.is_none() && options.limits.is_none() {
             return Arc::clone(own);
         }
-        let mut config = ConnectionConfig::clone(own);
+        let mut config = EndpointConfig::clone(own);
         if let Some(layers) = &options.layers {
             config.layers = layers.clone();
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use netaio_proto::{
-    ConnectionConfig, Counters, DefaultRoute, HandlerId, KeyExtractor, Layers,
+    Counters, DefaultRoute, EndpointConfig, HandlerId, KeyExtractor, Layers,
     RouteKey, Router,
 };
 
@@ -16,7 +16,7 @@ use crate::runtime::Runtime;
 
 /// What all connections of a client or server share.
 pub(crate) struct Endpoint<R: Runtime> {
-    pub(crate) config: Arc<ConnectionConfig>,
+    pub(crate) config: Arc<EndpointConfig>,
     routes: Mutex<Routes<R>>,
     /// Counts changes of the routes, so that a connection sees at a glance
     /// whether its snapshot is stale.
@@ -50,7 +50,7 @@ struct Registered<R: Runtime> {
 }
 
 impl<R: Runtime> Endpoint<R> {
-    pub(crate) fn new(config: ConnectionConfig, default: DefaultRoute) -> Self {
+    pub(crate) fn new(config: EndpointConfig, default: DefaultRoute) -> Self {
         let mut router = Router::new();
         router.set_default_route(default);
         Self {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use event_listener::Event;
 use netaio_proto::{
-    CloseReason, Connection, ConnectionConfig, Counters, Instant, Layers, Message,
+    CloseReason, Connection, Counters, EndpointConfig, Instant, Layers, Message,
     MessageType, OuterUse, Request, RequestError, RequestId, SendError,
 };
 use slab::Slab;
@@ -91,7 +91,7 @@ impl<R: Runtime> Link<R> {
         endpoint: Arc<Endpoint<R>>,
         owner: Weak<dyn Owner<R>>,
         label: LinkLabel,
-        config: Arc<ConnectionConfig>,
+        config: Arc<EndpointConfig>,
     ) -> std::io::Result<Self> {
         let router = Arc::clone(&endpoint.snapshot().router);
         let now = runtime.now();

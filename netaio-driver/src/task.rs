@@ -260,7 +260,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
                         state.connection.no_reply(token);
                     }
                 }
-                Action::Rejected { error } => {
+                Action::Rejected { error, .. } => {
                     tracing::debug!(%error, "bad message passed over");
                 }
                 Action::Closed { reason } => {

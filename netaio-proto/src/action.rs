@@ -8,12 +8,13 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use crate::error::{AuthError, ProtocolError, RequestError};
+use crate::peers::PeerEvent;
 use crate::requests::RequestId;
 use crate::router::HandlerId;
 use crate::wire::message::Message;
 use crate::wire::message_type::MessageType;
 
-/// Something that happened on a connection, for its caller to act on.
+/// Something that happened on a connection or node, for its caller to act on.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Action {
@@ -65,9 +66,14 @@ pub enum Action {
     /// The peer sent something that cannot be used. The connection goes on,
     /// unless a `Closed` follows.
     Rejected {
+        /// Where it came from.
+        from: SocketAddr,
         /// What is wrong with it.
         error: ProtocolError,
     },
+    /// Something happened to a peer. Only a node says so; around connections
+    /// [`Peers`](crate::Peers) does.
+    Peer(PeerEvent),
     /// The connection is over. Every request of ours has been reported before.
     /// Comes once, and is the last action.
     Closed {
@@ -138,6 +144,20 @@ pub struct TimeoutContext {
     pub server: SocketAddr,
     /// The types of reply, each with the URI, that would have ended it.
     pub keys: alloc::vec::Vec<(MessageType, Bytes)>,
+    /// On datagrams: an error that came from there meanwhile and did not say
+    /// what it was about. It may have been meant for this request, or for
+    /// another, and anybody may have made it up.
+    pub hint: Option<Hint>,
+}
+
+/// An error that does not say what it is about.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Hint {
+    /// Its type.
+    pub message_type: MessageType,
+    /// What it says.
+    pub text: String,
 }
 
 /// Why a connection ended.
@@ -165,6 +185,9 @@ pub enum CloseReason {
     /// Two requests for one URI went unanswered by a peer that does not repeat
     /// request ids: which request the next reply belongs to cannot be known.
     OutOfStep,
+    /// The peer took notices more slowly than they came, and
+    /// `Limits::lag_policy` is to give it up then.
+    Lagging,
     /// More bad messages came than `Limits::max_errors_per_minute` allows.
     TooManyErrors,
     /// A malformed frame came, and strict Python behaviour was asked for.
@@ -186,6 +209,7 @@ impl fmt::Display for CloseReason {
             Self::Idle => f.write_str("idle for too long"),
             Self::WriteStalled => f.write_str("the peer takes no data"),
             Self::OutOfStep => f.write_str("requests and replies out of step"),
+            Self::Lagging => f.write_str("the peer takes too little"),
             Self::TooManyErrors => f.write_str("too many bad messages"),
             Self::Malformed(error) => write!(f, "a malformed message: {error}"),
         }

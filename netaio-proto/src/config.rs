@@ -1,4 +1,4 @@
-//! What an endpoint is made of, shared by all its connections.
+//! What an endpoint is made of: a client, a server, a node.
 
 use alloc::sync::Arc;
 
@@ -7,11 +7,11 @@ use crate::plugin::{Layers, Peer};
 use crate::request::Correlation;
 use crate::wire::message_type::MessageTypes;
 
-/// What a connection is made of, besides its routes. Shared, behind an `Arc`,
-/// by all connections of an endpoint.
+/// What a client, a server or a node is made of, besides its routes. Shared,
+/// behind an `Arc`, by all connections of an endpoint.
 #[derive(Clone, Debug, Default)]
-pub struct ConnectionConfig {
-    /// Which end this is.
+pub struct EndpointConfig {
+    /// Which end of its connections this is. A node has none.
     pub role: Role,
     /// The endpoint's own plugins.
     pub layers: Layers,

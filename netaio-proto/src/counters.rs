@@ -45,4 +45,12 @@ counters! {
     rejected,
     /// Messages that did not pass an auth plugin.
     auth_failures,
+    /// Replies to sources that may not be who they say they are which would
+    /// have been longer than what came from there. They were not sent.
+    withheld,
+    /// Datagrams that were dropped unread: because too much was under way, or
+    /// because this node had sent them itself.
+    ignored,
+    /// Notifications that were dropped because their recipient took too little.
+    lagged,
 }

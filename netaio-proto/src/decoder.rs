@@ -1,5 +1,6 @@
 //! From bytes as they come to frames: the incremental decoder.
 
+use alloc::boxed::Box;
 use core::fmt;
 
 use bytes::{Buf as _, BytesMut};
@@ -135,16 +136,8 @@ impl FrameDecoder {
     ) -> Option<Result<Envelope, BadFrame>> {
         let frame = Frame::parse(self.pending())?;
         let length = frame.length();
-        let verdict = frame.check(types).and_then(|()| frame.verify_checksum());
-        if let Err(error) = verdict {
-            let readable = check_section(frame.auth).is_ok();
-            let envelope = readable.then(|| copy_out(&frame));
-            let fields = envelope.as_ref().map(|e| e.fields.clone());
-            let bad = BadFrame {
-                error,
-                message: envelope.and_then(Envelope::into_message),
-                fields: fields.unwrap_or_default(),
-            };
+        if let Err(error) = verdict(&frame, types) {
+            let bad = BadFrame::new(&frame, error);
             self.skip(length);
             return Some(Err(bad));
         }
@@ -220,6 +213,37 @@ impl FrameDecoder {
             fields: AuthFields::from_checked(auth),
             body,
         })
+    }
+}
+
+/// The frame of a datagram, checked for form and checksum.
+pub(crate) fn decode_datagram(
+    frame: &Frame<'_>,
+    types: &MessageTypes,
+) -> Result<Envelope, Box<BadFrame>> {
+    let complete = frame.length() == frame.header.frame_length();
+    match verdict(frame, types) {
+        Ok(()) if complete => Ok(copy_out(frame)),
+        Ok(()) => Err(BadFrame::new(frame, ProtocolError::Truncated).into()),
+        Err(error) => Err(BadFrame::new(frame, error).into()),
+    }
+}
+
+fn verdict(frame: &Frame<'_>, types: &MessageTypes) -> Result<(), ProtocolError> {
+    frame.check(types)?;
+    frame.verify_checksum()
+}
+
+impl BadFrame {
+    fn new(frame: &Frame<'_>, error: ProtocolError) -> Self {
+        let readable = check_section(frame.auth).is_ok();
+        let envelope = readable.then(|| copy_out(frame));
+        let fields = envelope.as_ref().map(|e| e.fields.clone());
+        Self {
+            error,
+            message: envelope.and_then(Envelope::into_message),
+            fields: fields.unwrap_or_default(),
+        }
     }
 }
 

@@ -115,7 +115,13 @@ pub enum SendError {
     /// A plugin refused it.
     #[error("a plugin failed: {0}")]
     Plugin(#[from] PluginError),
-    /// The connection is closed, or is about to be.
+    /// One datagram cannot carry it: `Limits::max_datagram`.
+    #[error("too long for a datagram: {0}")]
+    TooLongForDatagram(TooLong),
+    /// There is no multicast group to send it to.
+    #[error("there is no multicast group")]
+    NoGroup,
+    /// The connection or node is closed, or is about to be.
     #[error("the connection is closed")]
     Closed,
     /// As many requests are pending as `Limits::max_pending` allows.

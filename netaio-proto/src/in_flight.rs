@@ -1,11 +1,13 @@
-//! Requests of the peer that have been dispatched and not yet answered.
+//! Requests of others that have been dispatched and not yet answered.
 //!
 //! A peer that sends no request ids tells the replies for one URI apart by
-//! their order, so such replies leave in the order of their requests: one that
-//! is ready early waits for those before it. Replies to requests with an id
-//! leave when they are ready.
+//! their order. On a stream such replies therefore leave in the order of their
+//! requests: one that is ready early waits for those before it. Replies to
+//! requests with an id leave when they are ready, and so do all datagrams, which
+//! keep no order.
 
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 use smallvec::SmallVec;
 
@@ -17,6 +19,8 @@ use crate::wire::message::Message;
 /// What a reply has to be sent with.
 #[derive(Debug)]
 pub(crate) struct ReplyTo {
+    /// Who asked.
+    pub(crate) address: SocketAddr,
     /// The request's id, to be repeated.
     pub(crate) rid: Option<[u8; RID_LENGTH]>,
     /// The request's URI.
@@ -25,6 +29,32 @@ pub(crate) struct ReplyTo {
     pub(crate) layers: Layers,
     /// Without any layers, not even the endpoint's own.
     pub(crate) raw: bool,
+    /// Most bytes of a reply that no handler made, to a source that may not be
+    /// who it says it is: as many as came from there.
+    pub(crate) room: Option<usize>,
+}
+
+/// What is answered.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) message: Message,
+    /// Whether the endpoint made it, rather than a handler.
+    pub(crate) own: bool,
+}
+
+impl Reply {
+    /// A reply that the endpoint makes itself.
+    pub(crate) fn own(message: Message) -> Self {
+        Self { message, own: true }
+    }
+
+    /// A reply that a handler made.
+    pub(crate) fn made(message: Message) -> Self {
+        Self {
+            message,
+            own: false,
+        }
+    }
 }
 
 /// A URI that is kept while its request is in flight; a short one needs no
@@ -44,13 +74,15 @@ enum EntryState {
     /// The reply is not known yet.
     Open,
     /// The reply (or that there is none) waits for those before it.
-    Held(Option<Message>),
+    Held(Option<Reply>),
 }
 
-/// All unanswered requests of one peer.
+/// All unanswered requests of an endpoint.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     connection: u64,
+    /// Whether replies to requests without an id keep their order.
+    in_order: bool,
     slots: Vec<Option<Entry>>,
     free: Vec<u32>,
     generation: u32,
@@ -60,9 +92,10 @@ pub(crate) struct InFlight {
 
 impl InFlight {
     /// `connection` tells the tokens of one connection from those of others.
-    pub(crate) fn new(connection: u64) -> Self {
+    pub(crate) fn new(connection: u64, in_order: bool) -> Self {
         Self {
             connection,
+            in_order,
             slots: Vec::new(),
             free: Vec::new(),
             generation: 0,
@@ -110,7 +143,7 @@ impl InFlight {
     pub(crate) fn finish(
         &mut self,
         token: &ReplyToken,
-        reply: Option<Message>,
+        reply: Option<Reply>,
     ) -> bool {
         if token.connection != self.connection {
             return false;
@@ -131,7 +164,7 @@ impl InFlight {
     pub(crate) fn take_ready(
         &mut self,
         cursor: &mut Cursor,
-    ) -> Option<(ReplyTo, Option<Message>)> {
+    ) -> Option<(ReplyTo, Option<Reply>)> {
         let slot = match cursor {
             Cursor::Finished(slot) => {
                 let slot = *slot;
@@ -147,9 +180,10 @@ impl InFlight {
         };
         let entry = self.slots.get_mut(slot as usize)?.take()?;
         self.free.push(slot);
-        *cursor = match entry.to.rid {
-            Some(_) => Cursor::Done,
-            None => Cursor::After(entry.to.uri.clone()),
+        *cursor = if self.keeps_order(&entry) {
+            Cursor::After(entry.to.uri.clone())
+        } else {
+            Cursor::Done
         };
         let EntryState::Held(reply) = entry.state else {
             return None;
@@ -183,9 +217,13 @@ impl InFlight {
         }
     }
 
+    fn keeps_order(&self, entry: &Entry) -> bool {
+        self.in_order && entry.to.rid.is_none()
+    }
+
     /// Whether no request before this one still keeps its URI's turn.
     fn is_next(&self, entry: &Entry) -> bool {
-        entry.to.rid.is_some()
+        !self.keeps_order(entry)
             || !self
                 .uncorrelated(&entry.to.uri)
                 .any(|(_, other)| other.serial < entry.serial)
@@ -223,6 +261,6 @@ pub(crate) enum Cursor {
     Done,
 }
 
-fn length(message: &Message) -> usize {
-    message.body().len()
+fn length(reply: &Reply) -> usize {
+    reply.message.body().len()
 }

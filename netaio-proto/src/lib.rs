@@ -32,7 +32,7 @@
 //!
 //! use bytes::Buf;
 //! use netaio_proto::{
-//!     Action, Connection, ConnectionConfig, HandlerId, Instant, Layers, Message,
+//!     Action, Connection, EndpointConfig, HandlerId, Instant, Layers, Message,
 //!     MessageType, Request, Role, Router,
 //! };
 //!
@@ -42,7 +42,7 @@
 //! let address = "192.0.2.1:8888".parse()?;
 //!
 //! let now = Instant::EPOCH;
-//! let server = ConnectionConfig { role: Role::Server, ..Default::default() };
+//! let server = EndpointConfig { role: Role::Server, ..Default::default() };
 //! let mut server =
 //!     Connection::new(Arc::new(server), Arc::new(router), address, [1; 32], now);
 //! let mut client =
@@ -98,31 +98,40 @@ mod counters;
 mod deadlines;
 mod decoder;
 mod error;
+mod exchange;
 mod in_flight;
 mod keyed_hash;
 mod limits;
+mod node;
 mod outgoing;
+mod peers;
 mod plugin;
 mod random;
 mod request;
 mod requests;
 mod router;
+mod sealed;
+mod subscriptions;
 mod time;
 pub mod wire;
 
 pub use action::{
-    Action, AuthFailed, CloseReason, LayerKind, ReplyToken, TimeoutContext,
+    Action, AuthFailed, CloseReason, Hint, LayerKind, ReplyToken, TimeoutContext,
 };
 pub use backoff::Backoff;
-pub use config::{Compatibility, ConnectionConfig, Role};
+pub use config::{Compatibility, EndpointConfig, Role};
 pub use connection::Connection;
 pub use counters::Counters;
 pub use decoder::{BadFrame, FrameDecoder};
 pub use error::{
     AuthError, PluginError, ProtocolError, RequestError, SendError, TooLong,
 };
-pub use limits::Limits;
+pub use limits::{LagPolicy, Limits};
+pub use node::{Datagram, Node, canonical as canonical_address};
 pub use outgoing::Outgoing;
+pub use peers::{
+    KnownPeer, LossReason, PeerError, PeerEvent, PeerManagement, Peers,
+};
 pub use plugin::{
     AuthPlugin, CipherPlugin, Context, DefaultPeerPlugin, HmacAuthPlugin, Layers,
     NullAuthPlugin, NullCipherPlugin, OpenError, Peer, PeerPlugin,
@@ -132,6 +141,8 @@ pub use random::Random;
 pub use request::{Correlation, DEFAULT_TIMEOUT, OuterUse, Request};
 pub use requests::RequestId;
 pub use router::{DefaultRoute, HandlerId, KeyExtractor, Route, RouteKey, Router};
+pub use sealed::{Sealed, Sealer};
+pub use subscriptions::{SubscribeError, Subscriptions};
 pub use time::Instant;
 pub use wire::{
     AuthFields, Envelope, Frame, Header, Message, MessageType, MessageTypeError,

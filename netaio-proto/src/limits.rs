@@ -1,8 +1,8 @@
-//! Every bound of a connection, in one place.
+//! Every bound of an endpoint, in one place.
 
 use core::time::Duration;
 
-/// What a connection keeps, waits for and puts up with, at most.
+/// What a connection or node keeps, waits for and puts up with, at most.
 ///
 /// Start from the default and change what you need:
 ///
@@ -31,7 +31,8 @@ pub struct Limits {
     /// replies gets no more of them made. Default: 256 KiB.
     pub outgoing_high_water: usize,
     /// Bytes waiting to be written at which sending fails with
-    /// `SendError::OutgoingFull`. Replies to what was accepted before still get
+    /// `SendError::OutgoingFull`; a node drops requests that come in then.
+    /// Replies to what was accepted before still get
     /// their place. Default: 8 MiB.
     pub max_outgoing: usize,
     /// Time for the nine bytes of a header to come, from the first of them; on
@@ -54,13 +55,58 @@ pub struct Limits {
     /// what it was asked. Default: 30 seconds.
     pub drain_timeout: Duration,
     /// Malformed, unauthentic or undecryptable messages within one minute after
-    /// which the connection is closed with `CloseReason::TooManyErrors`.
-    /// Default: 100.
+    /// which a connection is closed with `CloseReason::TooManyErrors`, and a
+    /// node, which anybody can send anything to, only counts further ones for
+    /// the rest of that minute. Default: 100.
     pub max_errors_per_minute: u32,
-    /// How long a request that was given up keeps its place, if its peer does
-    /// not repeat request ids: a reply that comes within this time is taken for
+    /// How long a request on a stream that was given up keeps its place, if its
+    /// peer does not repeat request ids: a reply that comes within this time is taken for
     /// its late one. Default: 60 seconds.
     pub late_reply_grace: Duration,
+    /// Memory of notices (what was published, or sent to all connections) that
+    /// wait for one peer to take what it has got so far, in bytes; up to 64 KiB
+    /// more are on their way to the socket. At the bound `lag_policy` decides.
+    /// Default: 512 KiB.
+    pub max_notices: usize,
+    /// What becomes of a peer that takes notices more slowly than they come.
+    /// Default: it loses the oldest.
+    pub lag_policy: LagPolicy,
+    /// Bytes of one datagram of ours. A longer one fails with
+    /// `SendError::TooLongForDatagram` before anything is sent. Default: 65,507,
+    /// which is what UDP over IPv4 carries; networks split what is longer than
+    /// about 1,400 bytes and lose it whole if one part gets lost.
+    pub max_datagram: usize,
+    /// Peers that are known at a time. At the bound the one that was heard of
+    /// longest ago goes, unless it is pinned. Default: 1,024.
+    pub max_peers: usize,
+    /// Bytes of one peer's id and data together. What says more of itself is not
+    /// kept. Default: 8 KiB.
+    pub max_peer_size: usize,
+    /// Addresses of one peer; at the bound further ones are not noted.
+    /// Default: 8.
+    pub max_peer_addresses: usize,
+    /// Subscriptions of one connection or address. At the bound further ones
+    /// are refused. Default: 64.
+    pub max_subscriptions_per_peer: usize,
+    /// Subscriptions in all. At the bound further ones are refused. Default:
+    /// 65,536.
+    pub max_subscriptions: usize,
+    /// Bytes of the keys that are subscribed to. At the bound further keys are
+    /// refused. Default: 4 MiB.
+    pub max_subscription_bytes: usize,
+}
+
+/// What becomes of whoever takes messages more slowly than they come, once as
+/// many wait as may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LagPolicy {
+    /// The messages that have waited longest are dropped.
+    #[default]
+    DropOldest,
+    /// The message that came last is dropped.
+    DropNewest,
+    /// It is given up: a connection is closed, a subscription ended.
+    Disconnect,
 }
 
 impl Default for Limits {
@@ -77,6 +123,15 @@ impl Default for Limits {
             drain_timeout: Duration::from_secs(30),
             max_errors_per_minute: 100,
             late_reply_grace: Duration::from_secs(60),
+            max_notices: 512 * 1024,
+            lag_policy: LagPolicy::DropOldest,
+            max_datagram: 65_507,
+            max_peers: 1024,
+            max_peer_size: 8 * 1024,
+            max_peer_addresses: 8,
+            max_subscriptions_per_peer: 64,
+            max_subscriptions: 65_536,
+            max_subscription_bytes: 4 * 1024 * 1024,
         }
     }
 }

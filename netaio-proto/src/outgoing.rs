@@ -53,6 +53,17 @@ impl Outgoing {
     }
 }
 
+impl Outgoing {
+    /// Puts in a whole frame whose bytes others share: it is not copied.
+    pub(crate) fn push_shared(&mut self, frame: Bytes) {
+        if !self.tail.is_empty() {
+            self.chunks.push_back(self.tail.split().freeze());
+        }
+        self.remaining += frame.len();
+        self.chunks.push_back(frame);
+    }
+}
+
 impl Buf for Outgoing {
     fn remaining(&self) -> usize {
         self.remaining

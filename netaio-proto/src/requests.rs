@@ -1,18 +1,26 @@
 //! Requests of ours that wait for a reply, and which reply belongs to which.
 //!
-//! A request carries a random id (`rid`), which our own servers repeat in the
-//! reply: matching is then exact. A peer that does not repeat it is taken to
-//! answer the requests for one URI in the order in which they were sent. Such a
-//! request keeps its place for a while after it was given up, so that its late
-//! reply is not taken for the next one's.
+//! A request carries a random id (`rid`), which our own servers and nodes
+//! repeat in the reply: matching is then exact. What follows is for peers that
+//! do not repeat it.
+//!
+//! On a stream such a peer is taken to answer the requests for one URI in the
+//! order in which they were sent. A request keeps its place for a while after it
+//! was given up, so that its late reply is not taken for the next one's.
+//!
+//! Datagrams get lost, so there a place would swallow the next reply as often as
+//! the late one: a reply without an id goes to the oldest request that waits
+//! for it, and one that was given up is gone.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 use core::net::SocketAddr;
 use core::time::Duration;
 
 use bytes::Bytes;
-use hashbrown::HashMap;
+use hashbrown::{Equivalent, HashMap};
+use smallvec::SmallVec;
 
 use crate::action::TimeoutContext;
 use crate::deadlines::Deadlines;
@@ -45,7 +53,7 @@ pub(crate) struct Pending {
     serial: u64,
     rid: Option<u64>,
     message_type: MessageType,
-    uri: Arc<[u8]>,
+    target: Arc<Target>,
     pub(crate) layers: Layers,
     pub(crate) outer: OuterUse,
     accepts: TypeSet,
@@ -58,7 +66,55 @@ pub(crate) struct Pending {
     /// A request for this URI had been given up before this one was sent.
     behind: bool,
     in_all: Links,
-    in_uri: Links,
+    in_target: Links,
+}
+
+/// Who is asked for what. Requests with one target share it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    remote: SocketAddr,
+    uri: SmallVec<[u8; 24]>,
+}
+
+/// A target that is looked up.
+struct TargetRef<'a> {
+    remote: SocketAddr,
+    uri: &'a [u8],
+}
+
+impl Hash for Target {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        TargetRef {
+            remote: self.remote,
+            uri: &self.uri,
+        }
+        .hash(state);
+    }
+}
+
+impl Hash for TargetRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.remote.hash(state);
+        state.write(self.uri);
+    }
+}
+
+impl Equivalent<Arc<Target>> for TargetRef<'_> {
+    fn equivalent(&self, target: &Arc<Target>) -> bool {
+        self.remote == target.remote && *self.uri == *target.uri
+    }
+}
+
+/// How replies without an id are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// By their order. A request that was given up keeps its place for `grace`.
+    InOrder {
+        /// How long.
+        grace: Duration,
+    },
+    /// Not at all: datagrams come in any order, twice, or never.
+    Datagrams,
 }
 
 /// A place in a doubly linked list whose nodes live in the table's slots.
@@ -74,9 +130,9 @@ struct List {
     tail: Option<u32>,
 }
 
-/// The requests for one URI, in the order of sending.
+/// The requests with one target, in the order of sending.
 #[derive(Debug, Default)]
-struct UriQueue {
+struct TargetQueue {
     list: List,
     abandoned: usize,
     /// A request that was given up swallowed a reply when requests up to this
@@ -123,20 +179,20 @@ pub(crate) enum Expired {
 /// Requests that one reply looks at, at most.
 const SEARCHED: usize = 64;
 
-/// All requests of one connection.
+/// All requests of one connection or node.
 #[derive(Debug)]
 pub(crate) struct Requests {
     slots: Vec<Option<Pending>>,
     free: Vec<u32>,
     by_rid: HashMap<u64, u32, KeyedHash>,
-    by_uri: HashMap<Arc<[u8]>, UriQueue, KeyedHash>,
+    by_target: HashMap<Arc<Target>, TargetQueue, KeyedHash>,
     all: List,
     deadlines: Deadlines<u32>,
     serial: u64,
     live: usize,
     /// Requests that were sent without some of the endpoint's plugins.
     unsealed: usize,
-    grace: Duration,
+    arrival: Arrival,
     answers: Answers,
     /// The last request, in the order of sending, that a peer which answers in
     /// order has answered: it is done with those before.
@@ -147,19 +203,19 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    pub(crate) fn new(grace: Duration, random: &mut Random) -> Self {
+    pub(crate) fn new(arrival: Arrival, random: &mut Random) -> Self {
         let keyed = KeyedHash::new(random);
         Self {
             slots: Vec::new(),
             free: Vec::new(),
             by_rid: HashMap::with_hasher(keyed),
-            by_uri: HashMap::with_hasher(keyed),
+            by_target: HashMap::with_hasher(keyed),
             all: List::default(),
             deadlines: Deadlines::default(),
             serial: 0,
             live: 0,
             unsealed: 0,
-            grace,
+            arrival,
             answers: Answers::Unknown,
             answered: 0,
             unplaced_until: Instant::EPOCH,
@@ -196,19 +252,22 @@ impl Requests {
         }
     }
 
-    /// This URI in the form that the table keeps; requests for one URI share
-    /// it.
-    pub(crate) fn intern(&self, uri: &[u8]) -> Arc<[u8]> {
-        match self.by_uri.get_key_value(uri) {
+    /// This target in the form that the table keeps.
+    pub(crate) fn intern(&self, remote: SocketAddr, uri: &[u8]) -> Arc<Target> {
+        let target = TargetRef { remote, uri };
+        match self.by_target.get_key_value(&target) {
             Some((shared, _)) => Arc::clone(shared),
-            None => Arc::from(uri),
+            None => Arc::new(Target {
+                remote,
+                uri: uri.into(),
+            }),
         }
     }
 
     /// Notes a request that has been sent and ends at `end` in the stream.
     pub(crate) fn insert(&mut self, now: Instant, request: NewRequest) -> RequestId {
-        let uri = request.uri;
-        let queue = self.by_uri.get(&uri);
+        let target = request.target;
+        let queue = self.by_target.get(&target);
         let behind = queue.is_some_and(|queue| queue.abandoned > 0);
         self.serial += 1;
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -220,7 +279,7 @@ impl Requests {
             serial: self.serial,
             rid: request.rid,
             message_type: request.message_type,
-            uri: Arc::clone(&uri),
+            target: Arc::clone(&target),
             layers: request.layers,
             outer: request.outer,
             accepts: request.accepts,
@@ -230,7 +289,7 @@ impl Requests {
             abandoned: false,
             behind,
             in_all: Links::default(),
-            in_uri: Links::default(),
+            in_target: Links::default(),
         };
         self.put(slot, pending);
         if let Some(rid) = request.rid {
@@ -240,9 +299,9 @@ impl Requests {
         let mut all = self.all;
         self.append(&mut all, slot, |pending| &mut pending.in_all);
         self.all = all;
-        let mut list = self.by_uri.entry(uri.clone()).or_default().list;
-        self.append(&mut list, slot, |pending| &mut pending.in_uri);
-        self.by_uri.entry(uri).or_default().list = list;
+        let mut list = self.by_target.entry(target.clone()).or_default().list;
+        self.append(&mut list, slot, |pending| &mut pending.in_target);
+        self.by_target.entry(target).or_default().list = list;
         self.live += 1;
         self.unsealed += usize::from(request.outer != OuterUse::default());
         RequestId {
@@ -286,11 +345,7 @@ impl Requests {
     }
 
     /// Handles one deadline that has come.
-    pub(crate) fn expire(
-        &mut self,
-        now: Instant,
-        server: SocketAddr,
-    ) -> Option<Expired> {
+    pub(crate) fn expire(&mut self, now: Instant) -> Option<Expired> {
         let slot = self.deadlines.pop_due(now)?;
         let pending = self.slot(slot)?;
         if pending.abandoned {
@@ -301,7 +356,7 @@ impl Requests {
             slot,
             serial: pending.serial,
         };
-        let context = pending.context(server);
+        let context = pending.context();
         let out_of_step = self.is_out_of_step(pending);
         self.abandon(now, slot, false);
         Some(Expired::TimedOut {
@@ -316,6 +371,7 @@ impl Requests {
     pub(crate) fn find(
         &mut self,
         now: Instant,
+        from: SocketAddr,
         message_type: MessageType,
         uri: &[u8],
         rid: Option<u64>,
@@ -324,27 +380,37 @@ impl Requests {
             return Match::None;
         }
         if let Some(rid) = rid {
-            return self.find_by_rid(message_type, rid);
+            return self.find_by_rid(from, message_type, rid);
         }
-        match self.oldest(message_type, uri) {
+        match self.oldest(from, message_type, uri) {
             Some(slot) => self.take_turn(now, slot),
             None => Match::None,
         }
     }
 
     /// Finds the request that a refusal answers which proves nothing: by its
-    /// id, else the oldest.
+    /// id, else, on a stream, the oldest.
     pub(crate) fn find_unverified(
         &mut self,
         now: Instant,
+        from: SocketAddr,
         rid: Option<u64>,
     ) -> Match {
         let slot = match rid {
-            Some(rid) => self.by_rid.get(&rid).copied(),
+            Some(rid) => self.slot_of(from, rid),
+            None if self.arrival == Arrival::Datagrams => None,
             None if now < self.unplaced_until => return Match::Late,
             None => self.oldest_unanswered(),
         };
         slot.map_or(Match::None, |slot| self.take_place(slot, rid.is_some()))
+    }
+
+    /// The request with this id, if that was sent to `from`: who else answers
+    /// it has only overheard it.
+    fn slot_of(&self, from: SocketAddr, rid: u64) -> Option<u32> {
+        let slot = *self.by_rid.get(&rid)?;
+        let asked = self.slot(slot)?.target.remote;
+        (asked == from).then_some(slot)
     }
 
     /// Whether a message of this type with this id would be taken for a reply.
@@ -359,14 +425,15 @@ impl Requests {
     pub(crate) fn find_unsealed(
         &mut self,
         now: Instant,
+        from: SocketAddr,
         message_type: MessageType,
         uri: &[u8],
         rid: Option<u64>,
         outer: OuterUse,
     ) -> Match {
         let slot = match rid {
-            Some(rid) => self.by_rid.get(&rid).copied(),
-            None => self.oldest(message_type, uri),
+            Some(rid) => self.slot_of(from, rid),
+            None => self.oldest(from, message_type, uri),
         };
         let fits = |pending: &Pending| {
             let accepts = pending.abandoned || pending.accepts(message_type);
@@ -379,8 +446,13 @@ impl Requests {
         }
     }
 
-    fn find_by_rid(&mut self, message_type: MessageType, rid: u64) -> Match {
-        let Some(&slot) = self.by_rid.get(&rid) else {
+    fn find_by_rid(
+        &mut self,
+        from: SocketAddr,
+        message_type: MessageType,
+        rid: u64,
+    ) -> Match {
+        let Some(slot) = self.slot_of(from, rid) else {
             // A custom type with a strange id is the peer's own request.
             return if message_type.is_custom() {
                 Match::None
@@ -423,7 +495,7 @@ impl Requests {
         self.note_answered(serial);
         let serial = self.serial;
         if let Some(pending) = self.remove(slot)
-            && let Some(queue) = self.by_uri.get_mut(&pending.uri)
+            && let Some(queue) = self.by_target.get_mut(&pending.target)
             && !exact
         {
             queue.swallowed = serial;
@@ -432,13 +504,18 @@ impl Requests {
     }
 
     /// The oldest request that a reply without an id may answer: an error that
-    /// does not say what for may answer any.
-    fn oldest(&self, message_type: MessageType, uri: &[u8]) -> Option<u32> {
-        let unlabelled = uri.is_empty() || uri == ERROR_URI.as_bytes();
-        if message_type.is_error() && unlabelled {
+    /// does not say what for may answer any, where replies come in order.
+    fn oldest(
+        &self,
+        from: SocketAddr,
+        message_type: MessageType,
+        uri: &[u8],
+    ) -> Option<u32> {
+        let in_order = self.arrival != Arrival::Datagrams;
+        if in_order && is_unlabelled(message_type, uri) {
             self.oldest_unanswered()
         } else {
-            self.oldest_for_uri(message_type, uri)
+            self.oldest_with(TargetRef { remote: from, uri }, message_type)
         }
     }
 
@@ -464,11 +541,15 @@ impl Requests {
         }
     }
 
-    /// The oldest request for `uri` that a reply of this type suits; failing
-    /// that, the oldest of all for it, if the type can end it.
-    fn oldest_for_uri(&self, message_type: MessageType, uri: &[u8]) -> Option<u32> {
+    /// The oldest request with this target that a reply of this type suits;
+    /// failing that, the oldest of all with it, if the type can end it.
+    fn oldest_with(
+        &self,
+        target: TargetRef<'_>,
+        message_type: MessageType,
+    ) -> Option<u32> {
         let accepts = |pending: &Pending| pending.accepts(message_type);
-        let head = self.by_uri.get(uri)?.list.head?;
+        let head = self.by_target.get(&target)?.list.head?;
         let mut next = Some(head);
         for _ in 0..SEARCHED {
             let slot = next?;
@@ -476,7 +557,7 @@ impl Requests {
             if pending.suits(message_type) {
                 return Some(slot);
             }
-            next = pending.in_uri.next;
+            next = pending.in_target.next;
             if next.is_none() {
                 break;
             }
@@ -491,7 +572,7 @@ impl Requests {
         if self.answers != Answers::InOrder {
             return false;
         }
-        let Some(queue) = self.by_uri.get(&pending.uri) else {
+        let Some(queue) = self.by_target.get(&pending.target) else {
             return false;
         };
         let swallowed = queue.swallowed >= pending.serial;
@@ -501,24 +582,28 @@ impl Requests {
     /// Gives up a live request. Towards a peer that does not repeat ids it
     /// keeps its place for the grace period.
     fn abandon(&mut self, now: Instant, slot: u32, armed: bool) {
+        let Arrival::InOrder { grace } = self.arrival else {
+            self.remove(slot);
+            return;
+        };
+        let until = now + grace;
         if self.answers == Answers::WithIds {
-            self.unplaced_until = now + self.grace;
+            self.unplaced_until = until;
             self.remove(slot);
             return;
         }
-        let until = now + self.grace;
         let Some(pending) = self.slot_mut(slot) else {
             return;
         };
         let deadline = core::mem::replace(&mut pending.deadline, until);
         pending.abandoned = true;
         pending.layers = Layers::new();
-        let uri = Arc::clone(&pending.uri);
+        let target = Arc::clone(&pending.target);
         if armed {
             self.deadlines.remove(deadline, slot);
         }
         self.deadlines.insert(until, slot);
-        if let Some(queue) = self.by_uri.get_mut(&uri) {
+        if let Some(queue) = self.by_target.get_mut(&target) {
             queue.abandoned += 1;
         }
         self.live -= 1;
@@ -538,12 +623,14 @@ impl Requests {
         let mut all = self.all;
         self.unlink(&mut all, pending.in_all, |pending| &mut pending.in_all);
         self.all = all;
-        if let Some(queue) = self.by_uri.get(&pending.uri) {
+        if let Some(queue) = self.by_target.get(&pending.target) {
             let mut list = queue.list;
-            self.unlink(&mut list, pending.in_uri, |pending| &mut pending.in_uri);
+            self.unlink(&mut list, pending.in_target, |pending| {
+                &mut pending.in_target
+            });
             if list.head.is_none() {
-                self.by_uri.remove(&pending.uri);
-            } else if let Some(queue) = self.by_uri.get_mut(&pending.uri) {
+                self.by_target.remove(&pending.target);
+            } else if let Some(queue) = self.by_target.get_mut(&pending.target) {
                 queue.list = list;
                 queue.abandoned -= usize::from(pending.abandoned);
             }
@@ -561,7 +648,7 @@ impl Requests {
             self.slots = Vec::new();
             self.free = Vec::new();
             self.by_rid.shrink_to_fit();
-            self.by_uri.shrink_to_fit();
+            self.by_target.shrink_to_fit();
         }
     }
 
@@ -637,8 +724,8 @@ impl Pending {
         }
     }
 
-    fn context(&self, server: SocketAddr) -> TimeoutContext {
-        let uri = Bytes::copy_from_slice(&self.uri);
+    fn context(&self) -> TimeoutContext {
+        let uri = Bytes::copy_from_slice(&self.target.uri);
         let custom =
             (MessageType::FIRST_CUSTOM..=u8::MAX).map(MessageType::from_code);
         let standard = MessageType::STANDARD.iter().copied();
@@ -651,17 +738,24 @@ impl Pending {
             uri,
             message_type: self.message_type,
             timeout: self.timeout,
-            server,
+            server: self.target.remote,
             keys,
+            hint: None,
         }
     }
+}
+
+/// Whether a message is an error that does not say what it is about, as those
+/// that Python netaio makes by itself.
+pub(crate) fn is_unlabelled(message_type: MessageType, uri: &[u8]) -> bool {
+    message_type.is_error() && (uri.is_empty() || uri == ERROR_URI.as_bytes())
 }
 
 /// A request that has just been sent.
 pub(crate) struct NewRequest {
     pub(crate) rid: Option<u64>,
     pub(crate) message_type: MessageType,
-    pub(crate) uri: Arc<[u8]>,
+    pub(crate) target: Arc<Target>,
     pub(crate) layers: Layers,
     pub(crate) outer: OuterUse,
     pub(crate) accepts: TypeSet,

@@ -10,6 +10,7 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use crate::peers::PeerManagement;
 use crate::plugin::Layers;
 use crate::wire::message::Message;
 use crate::wire::message_type::MessageType;
@@ -17,6 +18,11 @@ use crate::wire::message_type::MessageType;
 /// Names a handler; given by the caller, who knows what it stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HandlerId(pub u64);
+
+impl HandlerId {
+    /// Stands for [`Peers`](crate::Peers), which peer messages are for.
+    pub const PEERS: Self = Self(u64::MAX);
+}
 
 /// What a route is registered under, and what messages are looked up by.
 ///
@@ -245,6 +251,27 @@ impl Router {
         route.is_some()
     }
 
+    /// Routes peer messages of an application to [`HandlerId::PEERS`], in place
+    /// of what was routed there. A [`Node`](crate::Node) does this by itself.
+    pub fn manage_peers(&mut self, by: &PeerManagement) {
+        for message_type in PEER_MESSAGES {
+            let key = (message_type, by.app_id());
+            self.insert(key, HandlerId::PEERS, by.inner().clone());
+        }
+    }
+
+    /// Takes the routes away again that [`manage_peers`](Self::manage_peers)
+    /// has made.
+    pub fn unmanage_peers(&mut self, by: &PeerManagement) {
+        for message_type in PEER_MESSAGES {
+            let key = (message_type, by.app_id()).into();
+            self.take(&key, |routes| {
+                let own = |route: &mut Route| route.handler == HandlerId::PEERS;
+                routes.lasting.take_if(own)
+            });
+        }
+    }
+
     /// Decides what becomes of messages that no route takes.
     pub fn set_default_route(&mut self, default: DefaultRoute) {
         self.default_route = default;
@@ -336,6 +363,13 @@ impl Router {
         taken
     }
 }
+
+/// What peers say to each other.
+const PEER_MESSAGES: [MessageType; 3] = [
+    MessageType::ADVERTISE_PEER,
+    MessageType::PEER_DISCOVERED,
+    MessageType::DISCONNECT,
+];
 
 impl TypeRoutes {
     fn find(&self, uri: &[u8], from: SocketAddr) -> Option<&Route> {

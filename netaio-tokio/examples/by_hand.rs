@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Buf;
 use netaio_proto::{
-    Action, CloseReason, Connection, ConnectionConfig, HandlerId, HmacAuthPlugin,
+    Action, CloseReason, Connection, EndpointConfig, HandlerId, HmacAuthPlugin,
     Instant, Layers, Message, MessageType, Request, Role, Router,
 };
 
@@ -139,11 +139,11 @@ fn seed() -> Outcome<[u8; 32]> {
     Ok(seed)
 }
 
-fn config(role: Role) -> Arc<ConnectionConfig> {
-    Arc::new(ConnectionConfig {
+fn config(role: Role) -> Arc<EndpointConfig> {
+    Arc::new(EndpointConfig {
         role,
         layers: Layers::new().auth(HmacAuthPlugin::new("a shared secret")),
-        ..ConnectionConfig::default()
+        ..EndpointConfig::default()
     })
 }
 

@@ -3,17 +3,17 @@
 
 use bytes::Buf as _;
 use netaio_proto::{
-    Action, Connection, ConnectionConfig, Layers, MessageType, Random, Request,
+    Action, Connection, EndpointConfig, Layers, MessageType, Random, Request,
 };
 
 use crate::frames::{at, message, poll_all, request, sealed, written};
 use crate::pair::{Outcome, Pair, client};
 use crate::server::{OurServer, Server as _, inner, outer, routes, server};
 
-fn secured() -> ConnectionConfig {
-    ConnectionConfig {
+fn secured() -> EndpointConfig {
+    EndpointConfig {
         layers: outer(),
-        ..ConnectionConfig::default()
+        ..EndpointConfig::default()
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Buf as _;
 use netaio_proto::{
-    Action, CloseReason, Connection, ConnectionConfig, Instant, Limits, MessageType,
+    Action, CloseReason, Connection, EndpointConfig, Instant, Limits, MessageType,
     MessageTypes, Outgoing, Request, RequestError, SendError,
 };
 
@@ -13,7 +13,7 @@ use crate::pair::{Pair, client, table_length};
 use crate::server::{OurServer, Server as _, routes, server};
 
 fn plain() -> Connection {
-    client(ConnectionConfig::default())
+    client(EndpointConfig::default())
 }
 
 fn ask(client: &mut Connection, content: &str) {
@@ -148,7 +148,7 @@ fn an_end_in_the_middle_of_a_frame_is_told_apart() {
 fn after_the_end_of_the_stream_a_hanging_handler_is_waited_for_so_long_only() {
     // One request more than may be in flight, so that one is not yet decoded.
     for asked in [1, 257] {
-        let mut server = server(ConnectionConfig::default(), routes());
+        let mut server = server(EndpointConfig::default(), routes());
         for _ in 0..asked {
             let asked = request("never", "").encode().unwrap();
             server.handle_input(at(0), &asked);
@@ -165,7 +165,7 @@ fn after_the_end_of_the_stream_a_hanging_handler_is_waited_for_so_long_only() {
 
 #[test]
 fn a_shutdown_answers_what_was_accepted_and_then_ends() {
-    let mut pair = Pair::new(ConnectionConfig::default(), OurServer::plain(), 1);
+    let mut pair = Pair::new(EndpointConfig::default(), OurServer::plain(), 1);
     let ids = ["300", "200", "100"].map(|content| pair.ask("slow", content));
     pair.run_for(50);
     let server = &mut pair.server.connection;
@@ -191,7 +191,7 @@ fn a_shutdown_answers_what_was_accepted_and_then_ends() {
 
 #[test]
 fn a_shutdown_ends_at_its_deadline_if_a_handler_hangs() {
-    let mut pair = Pair::new(ConnectionConfig::default(), OurServer::plain(), 1);
+    let mut pair = Pair::new(EndpointConfig::default(), OurServer::plain(), 1);
     let hanging = pair.ask("never", "");
     let quick = pair.ask("slow", "10");
     pair.run_for(1);
@@ -208,7 +208,7 @@ fn a_shutdown_ends_at_its_deadline_if_a_handler_hangs() {
 
 #[test]
 fn a_shutdown_waits_for_replies_to_own_requests_and_finish_does_not() {
-    let mut pair = Pair::new(ConnectionConfig::default(), OurServer::plain(), 1);
+    let mut pair = Pair::new(EndpointConfig::default(), OurServer::plain(), 1);
     let id = pair.ask("slow", "100");
     pair.run_for(1);
     pair.client.shutdown(pair.now, Duration::from_secs(5));
@@ -216,7 +216,7 @@ fn a_shutdown_waits_for_replies_to_own_requests_and_finish_does_not() {
     assert_eq!(pair.reply(id).text(), "100");
     assert_eq!(closed(&pair.actions), &CloseReason::Shutdown);
 
-    let mut pair = Pair::new(ConnectionConfig::default(), OurServer::plain(), 1);
+    let mut pair = Pair::new(EndpointConfig::default(), OurServer::plain(), 1);
     let id = pair.ask("slow", "100");
     pair.run_for(1);
     pair.client.finish(pair.now, Duration::from_secs(5));
@@ -233,9 +233,9 @@ fn a_shutdown_waits_for_replies_to_own_requests_and_finish_does_not() {
 fn a_shutdown_waits_for_replies_of_a_custom_type_too() {
     let mut types = MessageTypes::default();
     let pong = types.register("PONG", 77).unwrap();
-    let mut client = client(ConnectionConfig {
+    let mut client = client(EndpointConfig {
         types,
-        ..ConnectionConfig::default()
+        ..EndpointConfig::default()
     });
     let asked = Request::new(request("ping", "")).accept(pong);
     let id = client.request(at(0), asked).unwrap();
@@ -254,7 +254,7 @@ fn a_shutdown_waits_for_replies_of_a_custom_type_too() {
 #[test]
 fn what_comes_after_a_shutdown_is_not_accepted_even_if_the_peer_then_leaves() {
     for leaves in [false, true] {
-        let mut server = server(ConnectionConfig::default(), routes());
+        let mut server = server(EndpointConfig::default(), routes());
         let asked = request("never", "").encode().unwrap();
         server.handle_input(at(0), &asked);
         let [token] = tokens(&mut server);
@@ -289,9 +289,9 @@ fn the_drain_deadline_is_a_limit_that_can_be_set() {
         drain_timeout: Duration::from_secs(1),
         ..Limits::default()
     };
-    let config = ConnectionConfig {
+    let config = EndpointConfig {
         limits,
-        ..ConnectionConfig::default()
+        ..EndpointConfig::default()
     };
     let mut server = server(config, routes());
     let asked = request("never", "").encode().unwrap();

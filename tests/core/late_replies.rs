@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use netaio_proto::{
-    CloseReason, ConnectionConfig, Correlation, Limits, MessageType, Request,
+    CloseReason, Correlation, EndpointConfig, Limits, MessageType, Request,
     RequestError, SendError,
 };
 
@@ -13,13 +13,13 @@ use crate::python_server::PythonServer;
 use crate::server::{OurServer, Server, outer};
 
 fn python() -> Pair<PythonServer> {
-    Pair::new(ConnectionConfig::default(), PythonServer::plain(), 1)
+    Pair::new(EndpointConfig::default(), PythonServer::plain(), 1)
 }
 
 fn ours(correlation: Correlation) -> Pair<OurServer> {
-    let config = ConnectionConfig {
+    let config = EndpointConfig {
         correlation,
-        ..ConnectionConfig::default()
+        ..EndpointConfig::default()
     };
     Pair::new(config, OurServer::plain(), 1)
 }
@@ -183,13 +183,13 @@ fn timeouts_never_close_a_stream_whose_peer_repeats_ids() {
 
 #[test]
 fn after_the_grace_nothing_is_left_of_a_request_that_was_given_up() {
-    let config = ConnectionConfig {
+    let config = EndpointConfig {
         limits: Limits {
             max_pending: 1,
             late_reply_grace: Duration::from_millis(500),
             ..Limits::default()
         },
-        ..ConnectionConfig::default()
+        ..EndpointConfig::default()
     };
     let mut pair = Pair::new(config, PythonServer::plain(), 1);
     acquaint(&mut pair);
@@ -209,7 +209,7 @@ fn after_the_grace_nothing_is_left_of_a_request_that_was_given_up() {
 fn a_peer_that_repeats_only_some_ids_gives_nobody_anothers_reply() {
     let mut server = PythonServer::plain();
     server.returns_requests_for = Some("echo");
-    let mut pair = Pair::new(ConnectionConfig::default(), server, 1);
+    let mut pair = Pair::new(EndpointConfig::default(), server, 1);
     acquaint(&mut pair);
     let late = pair.ask_for(100, "slow", "300 late");
     pair.run_for(100);
@@ -236,9 +236,9 @@ fn a_peer_that_repeats_only_some_ids_gives_nobody_anothers_reply() {
 
 #[test]
 fn a_late_raw_refusal_is_not_taken_for_the_next_requests() {
-    let client = ConnectionConfig {
+    let client = EndpointConfig {
         layers: outer(),
-        ..ConnectionConfig::default()
+        ..EndpointConfig::default()
     };
     let layers = netaio_proto::Layers::new()
         .auth(netaio_proto::HmacAuthPlugin::new("another secret"));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use netaio_proto::{
-    Action, AuthFailed, CipherPlugin, ConnectionConfig, Context, Correlation,
+    Action, AuthFailed, CipherPlugin, Context, Correlation, EndpointConfig,
     Envelope, HandlerId, HmacAuthPlugin, LayerKind, Layers, MessageType, OuterUse,
     PluginError, Request, Router, Sha256StreamCipherPlugin,
 };
@@ -17,10 +17,10 @@ use crate::server::{ECHO, OurServer, inner, inner_with, outer, routes, server};
 
 const PROTECTED: (MessageType, &str) = (MessageType::REQUEST_URI, "protected");
 
-fn config(layers: Layers) -> ConnectionConfig {
-    ConnectionConfig {
+fn config(layers: Layers) -> EndpointConfig {
+    EndpointConfig {
         layers,
-        ..ConnectionConfig::default()
+        ..EndpointConfig::default()
     }
 }
 
@@ -166,7 +166,7 @@ impl CipherPlugin for Mangling {
 fn an_ephemeral_route_is_not_consumed_by_what_decrypts_to_no_message() {
     let mut router = Router::new();
     router.insert_once(PROTECTED, ECHO, Layers::new().cipher(Mangling));
-    let mut server = server(ConnectionConfig::default(), router);
+    let mut server = server(EndpointConfig::default(), router);
     for content in ["mangle", "fine", "fine"] {
         let bytes = request("protected", content).encode().unwrap();
         server.handle_input(at(0), &bytes);
@@ -179,8 +179,8 @@ fn an_ephemeral_route_is_not_consumed_by_what_decrypts_to_no_message() {
 fn an_ephemeral_route_is_shared_by_all_connections_and_served_once() {
     let mut router = Router::new();
     router.insert_once(PROTECTED, ECHO, Layers::new());
-    let mut one = server(ConnectionConfig::default(), router.clone());
-    let mut two = server(ConnectionConfig::default(), router);
+    let mut one = server(EndpointConfig::default(), router.clone());
+    let mut two = server(EndpointConfig::default(), router);
     let asked = request("protected", "").encode().unwrap();
     two.handle_input(at(0), &asked);
     one.handle_input(at(0), &asked);
@@ -223,7 +223,7 @@ fn partial() -> [(OuterUse, Layers); 3] {
 fn a_request_without_some_outer_plugins_takes_such_a_reply() {
     for (outer_use, layers) in partial() {
         for correlation in [Correlation::RequestIds, Correlation::Off] {
-            let client = ConnectionConfig {
+            let client = EndpointConfig {
                 correlation,
                 ..config(outer())
             };

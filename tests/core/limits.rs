@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Buf as _;
 use netaio_proto::{
-    Action, CloseReason, Connection, ConnectionConfig, Header, Layers, Limits,
+    Action, CloseReason, Connection, EndpointConfig, Header, Layers, Limits,
     MessageType, Request, SendError,
 };
 
@@ -14,10 +14,10 @@ use crate::frames::{
 use crate::pair::{Pair, client};
 use crate::server::{OurServer, routes, server};
 
-fn limited(limits: Limits) -> ConnectionConfig {
-    ConnectionConfig {
+fn limited(limits: Limits) -> EndpointConfig {
+    EndpointConfig {
         limits,
-        ..ConnectionConfig::default()
+        ..EndpointConfig::default()
     }
 }
 
@@ -30,7 +30,7 @@ fn never() -> Vec<u8> {
 }
 
 fn plain_server() -> Connection {
-    server(ConnectionConfig::default(), routes())
+    server(EndpointConfig::default(), routes())
 }
 
 /// It is closed by its next deadline, which is this one, and not before.
@@ -68,7 +68,7 @@ fn a_header_that_comes_byte_by_byte_must_come_in_time() {
 
 #[test]
 fn later_headers_are_timed_from_their_first_byte() {
-    for mut connection in [plain_server(), client(ConnectionConfig::default())] {
+    for mut connection in [plain_server(), client(EndpointConfig::default())] {
         connection.handle_input(at(1_000), &echo());
         let _ = poll_all(&mut connection);
         let _ = written(&mut connection);
@@ -81,7 +81,7 @@ fn later_headers_are_timed_from_their_first_byte() {
 
 #[test]
 fn a_client_waits_for_its_first_header_as_long_as_it_takes() {
-    let client = client(ConnectionConfig::default());
+    let client = client(EndpointConfig::default());
     assert_eq!(client.poll_timeout(), None);
 }
 
@@ -127,7 +127,7 @@ fn a_connection_is_idle_when_no_byte_came_or_went() {
 
 #[test]
 fn a_peer_that_takes_no_byte_for_a_while_is_given_up() {
-    let mut client = client(ConnectionConfig::default());
+    let mut client = client(EndpointConfig::default());
     let notice = || message(MessageType::NOTIFY_URI, "news", "");
     client.send(at(1_000), notice(), &Layers::new()).unwrap();
     assert_eq!(client.poll_timeout(), Some(at(31_000)));
@@ -140,7 +140,7 @@ fn a_peer_that_takes_no_byte_for_a_while_is_given_up() {
 
 #[test]
 fn nothing_stalls_when_nothing_waits_to_be_written() {
-    let mut client = client(ConnectionConfig::default());
+    let mut client = client(EndpointConfig::default());
     let notice = || message(MessageType::NOTIFY_URI, "news", "");
     client.send(at(1_000), notice(), &Layers::new()).unwrap();
     let _ = written(&mut client);
@@ -290,7 +290,7 @@ fn reading_stops_while_actions_are_not_polled() {
 
 #[test]
 fn a_client_that_pipelines_a_lot_over_a_narrow_wire_gets_all_its_replies() {
-    let mut pair = Pair::new(ConnectionConfig::default(), OurServer::plain(), 1);
+    let mut pair = Pair::new(EndpointConfig::default(), OurServer::plain(), 1);
     pair.wire.capacity = 64 * 1024;
     pair.wire.longest = 30_000;
     let content = "x".repeat(10_000);
@@ -383,9 +383,9 @@ fn too_many_bad_messages_within_a_minute_close_the_connection() {
 
 #[test]
 fn too_many_unauthentic_messages_do_so_too() {
-    let config = ConnectionConfig {
+    let config = EndpointConfig {
         layers: crate::server::outer(),
-        ..ConnectionConfig::default()
+        ..EndpointConfig::default()
     };
     let mut server = server(config, routes());
     for _ in 0..101 {

@@ -1,8 +1,8 @@
 //! Messages that cannot be used, among others that can.
 
 use netaio_proto::{
-    Action, AuthFields, CloseReason, Compatibility, ConnectionConfig, Header,
-    Layers, MessageType, ProtocolError, Request,
+    Action, AuthFields, CloseReason, Compatibility, EndpointConfig, Header, Layers,
+    MessageType, ProtocolError, Request,
 };
 
 use crate::frames::{
@@ -44,11 +44,11 @@ fn faulty(kind: MessageType, fault: Fault) -> Vec<u8> {
 fn one_bad_message_is_answered_and_the_next_one_served() {
     let none = Layers::new();
     for fault in FAULTS {
-        let mut server = server(ConnectionConfig::default(), routes());
+        let mut server = server(EndpointConfig::default(), routes());
         server.handle_input(at(0), &faulty(MessageType::REQUEST_URI, fault));
         let good = sealed(request("echo", ""), [&none, &none], Some(RID));
         server.handle_input(at(0), &good);
-        let Some(Action::Rejected { error }) = server.poll_action() else {
+        let Some(Action::Rejected { error, .. }) = server.poll_action() else {
             panic!("{fault:?} was not rejected");
         };
         let fits = match fault {
@@ -82,7 +82,7 @@ fn one_bad_message_is_answered_and_the_next_one_served() {
 #[test]
 fn the_error_ends_the_request_whose_id_it_repeats() {
     for fault in [Fault::Checksum, Fault::Type, Fault::UriLength] {
-        let mut client = client(ConnectionConfig::default());
+        let mut client = client(EndpointConfig::default());
         let other = Request::new(request("echo", "older"));
         client.request(at(0), other).unwrap();
         let _ = written(&mut client);
@@ -92,7 +92,7 @@ fn the_error_ends_the_request_whose_id_it_repeats() {
         let mut bytes = faulty(MessageType::REQUEST_URI, fault);
         let place = bytes.windows(8).position(|part| part == RID).unwrap();
         bytes[place..place + 8].copy_from_slice(&rid);
-        let mut server = server(ConnectionConfig::default(), routes());
+        let mut server = server(EndpointConfig::default(), routes());
         server.handle_input(at(0), &bytes);
         let _ = poll_all(&mut server);
         client.handle_input(at(0), &written(&mut server));
@@ -111,7 +111,7 @@ fn a_bad_answer_is_not_answered() {
     let replies = MessageType::STANDARD.iter().filter(|kind| kind.is_reply());
     for kind in replies {
         for fault in [Fault::Checksum, Fault::Auth, Fault::UriLength] {
-            let mut server = server(ConnectionConfig::default(), routes());
+            let mut server = server(EndpointConfig::default(), routes());
             server.handle_input(at(0), &faulty(*kind, fault));
             let actions = poll_all(&mut server);
             assert!(
@@ -125,7 +125,7 @@ fn a_bad_answer_is_not_answered() {
 
 #[test]
 fn a_bad_reply_does_not_end_a_request() {
-    let mut client = client(ConnectionConfig::default());
+    let mut client = client(EndpointConfig::default());
     let asked = Request::new(request("echo", ""));
     let id = client.request(at(0), asked).unwrap();
     let rid = sent_rid(&mut client);
@@ -146,9 +146,9 @@ fn a_bad_reply_does_not_end_a_request() {
 
 #[test]
 fn as_python_does_a_malformed_message_closes_and_a_damaged_one_does_not() {
-    let config = ConnectionConfig {
+    let config = EndpointConfig {
         compatibility: Compatibility::Python,
-        ..ConnectionConfig::default()
+        ..EndpointConfig::default()
     };
     for fault in FAULTS {
         let mut server = server(config.clone(), routes());
@@ -175,9 +175,9 @@ fn as_python_does_a_malformed_message_closes_and_a_damaged_one_does_not() {
 
 #[test]
 fn as_python_does_the_default_answer_names_no_uri() {
-    let config = ConnectionConfig {
+    let config = EndpointConfig {
         compatibility: Compatibility::Python,
-        ..ConnectionConfig::default()
+        ..EndpointConfig::default()
     };
     let mut server = server(config, routes());
     let asked = request("unknown", "").encode().unwrap();

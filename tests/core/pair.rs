@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Buf;
 use netaio_proto::{
-    Action, Connection, ConnectionConfig, DefaultRoute, Instant, Message, Random,
+    Action, Connection, DefaultRoute, EndpointConfig, Instant, Message, Random,
     Request, RequestError, RequestId, Router, TimeoutContext,
 };
 
@@ -65,7 +65,7 @@ impl Default for Wire {
 }
 
 impl<S: Server> Pair<S> {
-    pub(crate) fn new(config: ConnectionConfig, server: S, seed: u8) -> Self {
+    pub(crate) fn new(config: EndpointConfig, server: S, seed: u8) -> Self {
         Self {
             client: client(config),
             server,
@@ -279,7 +279,7 @@ impl Pipe {
 }
 
 /// A client that hands out what no request of its own takes.
-pub(crate) fn client(config: ConnectionConfig) -> Connection {
+pub(crate) fn client(config: EndpointConfig) -> Connection {
     let mut router = Router::new();
     router.set_default_route(DefaultRoute::Unrouted);
     let (config, router) = (Arc::new(config), Arc::new(router));

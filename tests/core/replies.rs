@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::BytesMut;
 use netaio_proto::wire::MAX_URI_AND_CONTENT;
 use netaio_proto::{
-    Action, AuthFields, CloseReason, Connection, ConnectionConfig, Correlation,
-    DefaultRoute, Envelope, HandlerId, HmacAuthPlugin, Layers, Limits, MessageType,
-    MessageTypes, Request, RequestError, Router, SendError,
+    Action, AuthFields, CloseReason, Connection, Correlation, DefaultRoute,
+    EndpointConfig, Envelope, HandlerId, HmacAuthPlugin, Layers, Limits,
+    MessageType, MessageTypes, Request, RequestError, Router, SendError,
 };
 
 use crate::frames::{
@@ -27,10 +27,10 @@ const ERRORS: [MessageType; 4] = [
     MessageType::NOT_PERMITTED,
 ];
 
-fn secured() -> ConnectionConfig {
-    ConnectionConfig {
+fn secured() -> EndpointConfig {
+    EndpointConfig {
         layers: outer(),
-        ..ConnectionConfig::default()
+        ..EndpointConfig::default()
     }
 }
 
@@ -40,9 +40,9 @@ fn every_terminal_type_ends_a_request_at_once() {
     let terminal = [T::RESPOND_URI, T::OK].into_iter().chain(ERRORS);
     for correlation in [Correlation::RequestIds, Correlation::Off] {
         for kind in terminal.clone() {
-            let config = ConnectionConfig {
+            let config = EndpointConfig {
                 correlation,
-                ..ConnectionConfig::default()
+                ..EndpointConfig::default()
             };
             let mut pair = Pair::new(config, OurServer::plain(), 1);
             let id = pair.ask("typed", &kind.code().to_string());
@@ -66,7 +66,7 @@ fn every_error_type_ends_every_kind_of_request() {
     ];
     for kind in ERRORS {
         for asked in asked {
-            let mut client = client(ConnectionConfig::default());
+            let mut client = client(EndpointConfig::default());
             let asked = message(asked, "uri", "");
             let id = client.request(at(0), Request::new(asked)).unwrap();
             let reply = message(kind, "uri", "no");
@@ -92,7 +92,7 @@ fn a_confirmation_ends_what_it_confirms_and_nothing_else() {
     ];
     for (asked, _) in &pairs[..3] {
         for (fits, confirmation) in &pairs {
-            let mut client = client(ConnectionConfig::default());
+            let mut client = client(EndpointConfig::default());
             let request = Request::new(message(*asked, "netaio", ""));
             client.request(at(0), request).unwrap();
             let reply = message(*confirmation, "netaio", "");
@@ -109,9 +109,9 @@ fn a_confirmation_ends_what_it_confirms_and_nothing_else() {
 fn a_custom_type_ends_a_request_that_named_it_and_no_other() {
     let mut types = MessageTypes::default();
     let pong = types.register("PONG", 77).unwrap();
-    let config = ConnectionConfig {
+    let config = EndpointConfig {
         types,
-        ..ConnectionConfig::default()
+        ..EndpointConfig::default()
     };
     for named in [true, false] {
         let server = OurServer::new(config.clone(), routes());
@@ -131,7 +131,7 @@ fn a_custom_type_ends_a_request_that_named_it_and_no_other() {
 
 #[test]
 fn errors_of_a_python_server_that_name_no_request_end_it_at_once() {
-    let config = ConnectionConfig::default;
+    let config = EndpointConfig::default;
     let mut pair = Pair::new(config(), PythonServer::plain(), 1);
     for (uri, kind) in [
         ("unknown", MessageType::NOT_FOUND),
@@ -151,7 +151,7 @@ fn errors_of_a_python_server_that_name_no_request_end_it_at_once() {
 #[test]
 fn an_error_that_names_no_request_ends_the_oldest() {
     for uri in ["", "ERROR"] {
-        let mut client = client(ConnectionConfig::default());
+        let mut client = client(EndpointConfig::default());
         let oldest = Request::new(request("unknown", ""));
         let oldest = client.request(at(0), oldest).unwrap();
         client
@@ -170,7 +170,7 @@ fn an_error_that_names_no_request_ends_the_oldest() {
 
 #[test]
 fn a_request_that_is_given_up_keeps_its_place_from_then_on() {
-    let mut client = client(ConnectionConfig::default());
+    let mut client = client(EndpointConfig::default());
     let minute = |n: u64| at(n * 60_000);
     let patient = Request::new(request("x", "")).timeout(Duration::from_secs(600));
     let first = client.request(minute(0), patient.clone()).unwrap();
@@ -188,13 +188,13 @@ fn a_request_that_is_given_up_keeps_its_place_from_then_on() {
 fn custom_messages_with_the_id_of_a_request_are_bounded_too() {
     let mut types = MessageTypes::default();
     let custom = types.register("CUSTOM", 31).unwrap();
-    let config = ConnectionConfig {
+    let config = EndpointConfig {
         types,
         limits: Limits {
             max_in_flight: 4,
             ..Limits::default()
         },
-        ..ConnectionConfig::default()
+        ..EndpointConfig::default()
     };
     let mut client = client(config);
     client
@@ -214,7 +214,7 @@ fn custom_messages_with_the_id_of_a_request_are_bounded_too() {
 
 #[test]
 fn an_error_that_names_no_request_is_not_for_one_that_was_passed_over() {
-    let mut client = client(ConnectionConfig::default());
+    let mut client = client(EndpointConfig::default());
     let mut ask = |uri| {
         let request = Request::new(request(uri, ""));
         client.request(at(0), request).unwrap()
@@ -239,9 +239,9 @@ fn an_error_that_names_no_request_is_not_for_one_that_was_passed_over() {
 #[test]
 fn a_wrong_secret_ends_a_request_at_once_as_unauthorized() {
     let wrong = Layers::new().auth(HmacAuthPlugin::new("wrong"));
-    let config = ConnectionConfig {
+    let config = EndpointConfig {
         layers: wrong,
-        ..ConnectionConfig::default()
+        ..EndpointConfig::default()
     };
     let refusal = RequestError::Unauthorized {
         verified: false,
@@ -316,9 +316,9 @@ fn a_refusal_with_a_wrong_code_ends_nothing() {
 #[test]
 fn a_reply_that_fails_the_inner_check_does_not_end_the_request() {
     for outer in [Layers::new(), outer()] {
-        let config = ConnectionConfig {
+        let config = EndpointConfig {
             layers: outer.clone(),
-            ..ConnectionConfig::default()
+            ..EndpointConfig::default()
         };
         let mut client = client(config);
         let asked = Request::new(request("echo", "")).layers(inner());
@@ -348,7 +348,7 @@ fn a_reply_that_fails_the_inner_check_does_not_end_the_request() {
 
 #[test]
 fn a_refusal_with_a_wrong_inner_code_ends_nothing() {
-    let config = ConnectionConfig::default();
+    let config = EndpointConfig::default();
     let mut client = client(config);
     let asked = Request::new(request("echo", "")).layers(inner());
     client.request(at(0), asked).unwrap();
@@ -367,9 +367,9 @@ fn a_refusal_with_a_wrong_inner_code_ends_nothing() {
 #[test]
 fn a_refusal_without_the_inner_layers_is_told_as_a_refusal() {
     for (layers, verified) in [(outer(), true), (Layers::new(), false)] {
-        let config = ConnectionConfig {
+        let config = EndpointConfig {
             layers,
-            ..ConnectionConfig::default()
+            ..EndpointConfig::default()
         };
         let server = OurServer::new(config.clone(), routes());
         let mut pair = Pair::new(config, server, 1);
@@ -388,7 +388,7 @@ fn a_refusal_without_the_inner_layers_is_told_as_a_refusal() {
 #[test]
 fn an_answer_is_never_answered() {
     let quiet = || {
-        let mut connection = client(ConnectionConfig::default());
+        let mut connection = client(EndpointConfig::default());
         connection.set_router(Router::new().into());
         connection
     };
@@ -419,7 +419,7 @@ fn an_answer_gives_no_means_to_answer_it() {
     let mut router = Router::new();
     router.insert(MessageType::RESPOND_URI, ECHO, Layers::new());
     router.set_default_route(DefaultRoute::Handler(HandlerId(9)));
-    let mut server = server(ConnectionConfig::default(), router);
+    let mut server = server(EndpointConfig::default(), router);
     for kind in [MessageType::RESPOND_URI, MessageType::NOT_FOUND] {
         let answer = message(kind, "uri", "").encode().unwrap();
         server.handle_input(at(0), &answer);
@@ -448,14 +448,14 @@ fn an_answer_gives_no_means_to_answer_it() {
 
 /// Which of three requests that take 30, 20 and 10 ms are answered first.
 fn order_of_replies(correlation: Correlation, uris: [&str; 3]) -> Vec<String> {
-    let config = ConnectionConfig {
+    let config = EndpointConfig {
         correlation,
-        ..ConnectionConfig::default()
+        ..EndpointConfig::default()
     };
     let mut router = routes();
     let slow = (MessageType::REQUEST_URI, "slow/2");
     router.insert(slow, crate::server::SLOW, Layers::new());
-    let server = OurServer::new(ConnectionConfig::default(), router);
+    let server = OurServer::new(EndpointConfig::default(), router);
     let mut pair = Pair::new(config, server, 1);
     for (uri, content) in uris.into_iter().zip(["30", "20", "10"]) {
         pair.ask(uri, content);
@@ -483,7 +483,7 @@ fn replies_without_ids_keep_the_order_of_their_uri_and_of_no_other() {
 
 #[test]
 fn a_request_that_is_left_unanswered_holds_nobody_up() {
-    let mut connection = server(ConnectionConfig::default(), routes());
+    let mut connection = server(EndpointConfig::default(), routes());
     for _ in 0..3 {
         let asked = request("never", "").encode().unwrap();
         connection.handle_input(at(0), &asked);
@@ -506,8 +506,8 @@ fn a_request_that_is_left_unanswered_holds_nobody_up() {
 
 #[test]
 fn a_token_fits_its_own_connection_only() {
-    let mut one = server(ConnectionConfig::default(), routes());
-    let config = Arc::new(ConnectionConfig::default());
+    let mut one = server(EndpointConfig::default(), routes());
+    let config = Arc::new(EndpointConfig::default());
     let router = Arc::new(routes());
     let mut two = Connection::new(config, router, CLIENT, [9; 32], at(0));
     let asked = request("never", "").encode().unwrap();
@@ -526,7 +526,7 @@ fn a_token_fits_its_own_connection_only() {
 
 #[test]
 fn a_token_of_a_connection_that_is_over_is_refused() {
-    let mut connection = server(ConnectionConfig::default(), routes());
+    let mut connection = server(EndpointConfig::default(), routes());
     let asked = request("never", "").encode().unwrap();
     connection.handle_input(at(0), &asked);
     connection.handle_input(at(0), &asked);
@@ -546,7 +546,7 @@ fn a_reply_that_cannot_be_sealed_becomes_an_error() {
     let longest = MAX_URI_AND_CONTENT - "never".len();
     let longest = message(MessageType::OK, "never", &"x".repeat(longest));
     for correlation in [Correlation::RequestIds, Correlation::Off] {
-        let config = ConnectionConfig {
+        let config = EndpointConfig {
             correlation,
             ..secured()
         };
@@ -591,7 +591,7 @@ fn the_longest_uri_that_can_come_is_answered_too() {
     let mut damaged = longest.clone();
     damaged[5] ^= 1;
     for bytes in [longest, damaged] {
-        let mut connection = server(ConnectionConfig::default(), routes());
+        let mut connection = server(EndpointConfig::default(), routes());
         connection.handle_input(at(0), &bytes);
         let _ = poll_all(&mut connection);
         assert_eq!(frames(&written(&mut connection)).len(), 1);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use netaio_proto::{
-    ConnectionConfig, Correlation, Layers, MessageType, Random, Request, RequestId,
+    Correlation, EndpointConfig, Layers, MessageType, Random, Request, RequestId,
     Router,
 };
 
@@ -71,11 +71,11 @@ fn slow_routes() -> Router {
     router
 }
 
-fn config(correlation: Correlation, layers: Layers) -> ConnectionConfig {
-    ConnectionConfig {
+fn config(correlation: Correlation, layers: Layers) -> EndpointConfig {
+    EndpointConfig {
         correlation,
         layers,
-        ..ConnectionConfig::default()
+        ..EndpointConfig::default()
     }
 }
 

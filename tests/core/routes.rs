@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use netaio_proto::{
-    Action, Connection, ConnectionConfig, DefaultRoute, HandlerId, KeyExtractor,
+    Action, Connection, DefaultRoute, EndpointConfig, HandlerId, KeyExtractor,
     Layers, Message, MessageType, RouteKey, Router,
 };
 
@@ -14,7 +14,7 @@ use crate::server::{CLIENT, server};
 const REQUEST: MessageType = MessageType::REQUEST_URI;
 
 fn serving(router: Router) -> Connection {
-    server(ConnectionConfig::default(), router)
+    server(EndpointConfig::default(), router)
 }
 
 /// Who is given a request for this URI; `None` if nobody is.

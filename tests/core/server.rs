@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Buf;
 use netaio_proto::{
-    Action, AuthFailed, Connection, ConnectionConfig, HandlerId, HmacAuthPlugin,
+    Action, AuthFailed, Connection, EndpointConfig, HandlerId, HmacAuthPlugin,
     Instant, Layers, Message, MessageType, ReplyToken, Role, Router,
     Sha256StreamCipherPlugin,
 };
@@ -54,7 +54,7 @@ pub(crate) struct OurServer {
 }
 
 impl OurServer {
-    pub(crate) fn new(config: ConnectionConfig, router: Router) -> Self {
+    pub(crate) fn new(config: EndpointConfig, router: Router) -> Self {
         Self {
             connection: server(config, router),
             handled: Vec::new(),
@@ -66,7 +66,7 @@ impl OurServer {
 
     /// Without layers of its own, with the usual handlers.
     pub(crate) fn plain() -> Self {
-        Self::new(ConnectionConfig::default(), routes())
+        Self::new(EndpointConfig::default(), routes())
     }
 
     fn act(&mut self, now: Instant, action: Action) {
@@ -168,9 +168,9 @@ impl Server for OurServer {
 }
 
 /// A server's connection that was accepted just now.
-pub(crate) fn server(config: ConnectionConfig, router: Router) -> Connection {
+pub(crate) fn server(config: EndpointConfig, router: Router) -> Connection {
     let role = Role::Server;
-    let config = Arc::new(ConnectionConfig { role, ..config });
+    let config = Arc::new(EndpointConfig { role, ..config });
     Connection::new(config, Arc::new(router), CLIENT, [2; 32], Instant::EPOCH)
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Buf as _;
 use netaio_proto::{
-    Action, CloseReason, Compatibility, Connection, ConnectionConfig, Frame,
+    Action, CloseReason, Compatibility, Connection, EndpointConfig, Frame,
     HandlerId, Instant, Layers, Message, MessageType, MessageTypes, ProtocolError,
     Role, Router,
 };
@@ -191,10 +191,10 @@ struct Server {
 
 impl Server {
     fn new(compatibility: Compatibility) -> Self {
-        let config = ConnectionConfig {
+        let config = EndpointConfig {
             role: Role::Server,
             compatibility,
-            ..ConnectionConfig::default()
+            ..EndpointConfig::default()
         };
         let address = "192.0.2.1:8888".parse().expect("an address");
         let router = Arc::new(router());

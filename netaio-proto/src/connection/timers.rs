@@ -1,7 +1,5 @@
 //! What time does to a connection.
 
-use core::time::Duration;
-
 use super::{Connection, State};
 use crate::action::{Action, CloseReason};
 use crate::limits::Limits;
@@ -49,35 +47,6 @@ impl FrameTimer {
     }
 }
 
-/// Since when, and from where on, bytes wait to be written.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct WriteTimer {
-    since: Instant,
-    written: u64,
-}
-
-/// Bad messages within the current minute.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ErrorWindow {
-    since: Instant,
-    count: u32,
-}
-
-impl ErrorWindow {
-    /// Counts one; `true` if it is one too many.
-    pub(super) fn count(&mut self, now: Instant, limit: u32) -> bool {
-        const MINUTE: Duration = Duration::from_secs(60);
-        if now.duration_since(self.since) >= MINUTE {
-            *self = Self {
-                since: now,
-                count: 0,
-            };
-        }
-        self.count = self.count.saturating_add(1);
-        self.count > limit
-    }
-}
-
 impl Connection {
     /// When to call [`handle_timeout`](Self::handle_timeout) next. Changes
     /// nothing; its value may change after any other call.
@@ -86,12 +55,12 @@ impl Connection {
         if self.is_closing() {
             return None;
         }
-        let limits = &self.config.limits;
+        let limits = &self.exchange.config.limits;
         let frame = self.frame_timer.and_then(|timer| timer.deadline(limits));
         let idle = limits.idle_timeout.map(|span| self.last_activity + span);
         let drain = self.drain_deadline();
-        let next = self.requests.next_deadline();
-        [next, frame, idle, drain, self.write_deadline()]
+        let next = self.exchange.requests.next_deadline();
+        [next, frame, idle, drain, self.stream.write_deadline(limits)]
             .into_iter()
             .flatten()
             .min()
@@ -99,13 +68,13 @@ impl Connection {
 
     /// Does what is due. Harmless when nothing is.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.advance(now);
+        self.exchange.advance(now);
         if self.is_closing() {
             return;
         }
         self.expire_requests();
-        let now = self.now;
-        let limits = &self.config.limits;
+        let now = self.exchange.now;
+        let limits = &self.exchange.config.limits;
         let due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
         if let Some(timer) = self.frame_timer
             && due(timer.deadline(limits))
@@ -113,24 +82,21 @@ impl Connection {
             return self.begin_closing(timer.reason());
         }
         if due(limits.idle_timeout.map(|span| self.last_activity + span)) {
-            let written = self.written();
+            let written = self.stream.written();
             if self.idle_mark == written {
                 return self.begin_closing(CloseReason::Idle);
             }
             self.idle_mark = written;
-            self.last_activity = self.now;
+            self.last_activity = self.exchange.now;
         }
-        if due(self.write_deadline()) {
-            let progress = self
-                .write_timer
-                .is_some_and(|timer| timer.written < self.written());
-            if !progress {
+        if due(self.stream.write_deadline(limits)) {
+            if !self.stream.has_progressed() {
                 return self.begin_closing(CloseReason::WriteStalled);
             }
-            self.rearm_write_timer();
+            self.stream.rearm_write_timer(self.exchange.now);
         }
         if due(self.drain_deadline()) {
-            let reason = match &self.state {
+            let reason = match &self.stream.state {
                 State::Draining { reason, .. } => reason.clone(),
                 _ => CloseReason::Eof,
             };
@@ -141,22 +107,17 @@ impl Connection {
     /// When to stop waiting for answers: ours, if the peer sends no more, or
     /// everybody's, if this side shuts down.
     fn drain_deadline(&self) -> Option<Instant> {
-        match &self.state {
+        match &self.stream.state {
             State::Draining { until, .. } => Some(*until),
-            _ => Some(self.eof? + self.config.limits.drain_timeout),
+            _ => Some(self.eof? + self.exchange.config.limits.drain_timeout),
         }
     }
 
-    /// Notes the time. It never goes back.
-    pub(super) fn advance(&mut self, now: Instant) {
-        self.now = self.now.max(now);
-    }
-
     pub(super) fn note_input(&mut self, now: Instant, count: usize) {
-        self.advance(now);
+        self.exchange.advance(now);
         if count > 0 {
-            self.counters.bytes_in += count as u64;
-            self.last_activity = self.now;
+            self.exchange.counters.bytes_in += count as u64;
+            self.last_activity = self.exchange.now;
             self.update_frame_timer();
         }
     }
@@ -178,7 +139,7 @@ impl Connection {
         }
         self.frame_timer = stage.map(|stage| FrameTimer {
             stage,
-            since: self.now,
+            since: self.exchange.now,
         });
     }
 
@@ -188,31 +149,16 @@ impl Connection {
         self.update_frame_timer();
     }
 
-    pub(super) fn rearm_write_timer(&mut self) {
-        let waiting = self.written() < self.enqueued;
-        self.write_timer = waiting.then(|| WriteTimer {
-            since: self.now,
-            written: self.written(),
-        });
-    }
-
-    fn write_deadline(&self) -> Option<Instant> {
-        let span = self.config.limits.write_timeout?;
-        let timer = self.write_timer?;
-        let waiting = self.written() < self.enqueued;
-        waiting.then(|| timer.since + span)
-    }
-
     fn expire_requests(&mut self) {
         let mut out_of_step = false;
-        while let Some(expired) = self.requests.expire(self.now, self.remote) {
+        while let Some(expired) = self.exchange.requests.expire(self.exchange.now) {
             if let Expired::TimedOut {
                 request,
                 context,
                 out_of_step: this_one,
             } = expired
             {
-                self.counters.timeouts += 1;
+                self.exchange.counters.timeouts += 1;
                 self.actions
                     .push_back(Action::TimedOut { request, context });
                 out_of_step |= this_one;

@@ -47,6 +47,18 @@ impl<'a> Frame<'a> {
         Some(Self { header, auth, body })
     }
 
+    /// The frame of a datagram: cut at the lengths in the header as far as there
+    /// are bytes, whatever follows; `None` if there is not even a header.
+    pub(crate) fn parse_cut(bytes: &'a [u8]) -> Option<Self> {
+        let header = Header::decode(bytes)?;
+        let sections = bytes.get(Header::LENGTH..)?;
+        let auth_length = usize::from(header.auth_length).min(sections.len());
+        let (auth, rest) = sections.split_at_checked(auth_length)?;
+        let body_length = usize::from(header.body_length).min(rest.len());
+        let body = rest.get(..body_length)?;
+        Some(Self { header, auth, body })
+    }
+
     /// Bytes of the whole frame.
     pub fn length(&self) -> usize {
         Header::LENGTH + self.auth.len() + self.body.len()

@@ -1,0 +1,207 @@
+//! What a connection has to write, and how far it has come to its end: the
+//! stream as messages see it.
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use core::net::SocketAddr;
+
+use bytes::{Buf as _, Bytes};
+
+use super::State;
+use crate::action::{CloseReason, Hint};
+use crate::error::SendError;
+use crate::exchange::{Carrier, SealedFrame};
+use crate::limits::{LagPolicy, Limits};
+use crate::outgoing::Outgoing;
+use crate::plugin::Peer;
+use crate::time::Instant;
+
+/// Bytes that wait in the queue proper above which notices stay in theirs,
+/// where they can still be dropped.
+const NOTICES_ON_THEIR_WAY: usize = 64 * 1024;
+/// What a notice costs besides its bytes, which it shares with others.
+const NOTICE_OVERHEAD: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) remote: SocketAddr,
+    pub(super) peer: Option<Arc<Peer>>,
+    pub(super) outgoing: Outgoing,
+    /// Bytes that were ever put into `outgoing`.
+    pub(super) enqueued: u64,
+    /// Bytes that were taken with `take_outgoing` and are not yet written.
+    pub(super) taken: usize,
+    /// What was sent to many, and waits for room in `outgoing`.
+    notices: VecDeque<Bytes>,
+    notice_bytes: usize,
+    pub(super) state: State,
+    write_timer: Option<WriteTimer>,
+}
+
+/// Since when, and from where on, bytes wait to be written.
+#[derive(Clone, Copy, Debug)]
+struct WriteTimer {
+    since: Instant,
+    written: u64,
+}
+
+impl Stream {
+    pub(super) fn new(remote: SocketAddr) -> Self {
+        Self {
+            remote,
+            peer: None,
+            outgoing: Outgoing::new(),
+            enqueued: 0,
+            taken: 0,
+            notices: VecDeque::new(),
+            notice_bytes: 0,
+            state: State::Open,
+            write_timer: None,
+        }
+    }
+
+    /// Bytes that have been handed to the socket.
+    pub(super) fn written(&self) -> u64 {
+        self.enqueued.saturating_sub(self.on_the_way() as u64)
+    }
+
+    fn on_the_way(&self) -> usize {
+        self.outgoing.remaining() + self.taken
+    }
+
+    /// Bytes of notices that wait.
+    pub(super) fn notice_bytes(&self) -> usize {
+        self.notice_bytes
+    }
+
+    /// Whether nothing waits to be written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.on_the_way() == 0 && self.notices.is_empty()
+    }
+
+    /// Puts a frame that was sealed for many in line. A stream whose peer takes
+    /// too little loses some by the policy; gives how many, or that the policy
+    /// is to end it.
+    pub(super) fn push_notice(
+        &mut self,
+        frame: Bytes,
+        limits: &Limits,
+    ) -> Result<u64, Lagging> {
+        let cost = |frame: &Bytes| frame.len().saturating_add(NOTICE_OVERHEAD);
+        let mut lost = 0;
+        while self.notice_bytes + cost(&frame) > limits.max_notices {
+            match limits.lag_policy {
+                LagPolicy::Disconnect => return Err(Lagging),
+                LagPolicy::DropNewest => return Ok(1),
+                LagPolicy::DropOldest => {}
+            }
+            lost += 1;
+            match self.notices.pop_front() {
+                Some(oldest) => self.notice_bytes -= cost(&oldest),
+                None => return Ok(lost),
+            }
+        }
+        self.notice_bytes += cost(&frame);
+        self.notices.push_back(frame);
+        Ok(lost)
+    }
+
+    /// Moves notices to where they are written from, as far as there is room.
+    pub(super) fn admit_notices(&mut self, now: Instant) {
+        while self.on_the_way() < NOTICES_ON_THEIR_WAY {
+            let Some(frame) = self.notices.pop_front() else {
+                break;
+            };
+            self.notice_bytes -= frame.len().saturating_add(NOTICE_OVERHEAD);
+            self.enqueued += frame.len() as u64;
+            self.outgoing.push_shared(frame);
+            self.arm_write_timer(now);
+        }
+        if self.notices.is_empty() && self.notices.capacity() > 0 {
+            self.notices = VecDeque::new();
+        }
+    }
+
+    pub(super) fn rearm_write_timer(&mut self, now: Instant) {
+        let waiting = self.written() < self.enqueued;
+        self.write_timer = waiting.then(|| WriteTimer {
+            since: now,
+            written: self.written(),
+        });
+    }
+
+    fn arm_write_timer(&mut self, now: Instant) {
+        if self.write_timer.is_none() {
+            self.rearm_write_timer(now);
+        }
+    }
+
+    pub(super) fn write_deadline(&self, limits: &Limits) -> Option<Instant> {
+        let span = limits.write_timeout?;
+        let timer = self.write_timer?;
+        let waiting = self.written() < self.enqueued;
+        waiting.then(|| timer.since + span)
+    }
+
+    /// Whether anything was written since the write timer was set.
+    pub(super) fn has_progressed(&self) -> bool {
+        self.write_timer
+            .is_some_and(|timer| timer.written < self.written())
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.state, State::Closing(_) | State::Closed)
+    }
+}
+
+/// The peer takes too little, and the policy is to end the connection then.
+#[derive(Debug)]
+pub(super) struct Lagging;
+
+impl Carrier for Stream {
+    const DATAGRAMS: bool = false;
+
+    fn push(
+        &mut self,
+        now: Instant,
+        _to: SocketAddr,
+        frame: SealedFrame,
+    ) -> Result<u64, SendError> {
+        self.enqueued += frame.header.frame_length() as u64;
+        self.outgoing
+            .push([&frame.header.encode(), frame.fields.packed()], frame.body);
+        self.arm_write_timer(now);
+        Ok(self.enqueued)
+    }
+
+    fn queued(&self) -> usize {
+        self.on_the_way()
+    }
+
+    fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    fn close(&mut self, reason: CloseReason) -> bool {
+        if self.is_closing() {
+            return false;
+        }
+        // What is dropped now has never been put in, as far as telling which
+        // requests were sent is concerned.
+        self.enqueued -= self.outgoing.remaining() as u64;
+        self.outgoing = Outgoing::new();
+        self.notices = VecDeque::new();
+        self.notice_bytes = 0;
+        self.state = State::Closing(reason);
+        true
+    }
+
+    fn peer(&self, _at: SocketAddr) -> Option<Arc<Peer>> {
+        self.peer.clone()
+    }
+
+    fn note_seen(&mut self, _now: Instant, _from: SocketAddr) {}
+
+    /// On a stream an error that says too little ends the oldest request.
+    fn keep_hint(&mut self, _now: Instant, _from: SocketAddr, _hint: Hint) {}
+}

@@ -1,0 +1,417 @@
+//! What an endpoint does with messages, whatever carries them.
+//!
+//! A [`Connection`](crate::Connection) puts it between a stream's two ends, a
+//! [`Node`](crate::Node) between one socket and many. This file is the way of a
+//! message out; `receive` is the way in. Both apply layers by the same two
+//! functions, match replies by the same table and route by the same router.
+
+mod receive;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+pub(crate) use receive::Outcome;
+
+use crate::action::{CloseReason, Hint, ReplyToken};
+use crate::config::EndpointConfig;
+use crate::counters::Counters;
+use crate::error::{PluginError, SendError, TooLong};
+use crate::in_flight::{Cursor, InFlight, Reply, ReplyTo};
+use crate::limits::Limits;
+use crate::plugin::{Context, Layers, Peer};
+use crate::random::Random;
+use crate::request::{Correlation, OuterUse, Request};
+use crate::requests::{NewRequest, RequestId, Requests};
+use crate::router::Router;
+use crate::time::Instant;
+use crate::wire::auth_fields::{AuthFields, RID_LENGTH};
+use crate::wire::header::Header;
+use crate::wire::message::{Message, header_of};
+use crate::wire::message_type::MessageType;
+
+/// What carries frames to and fro, as far as messages have to know.
+pub(crate) trait Carrier {
+    /// Whether frames are datagrams: they may come from anybody, get lost, and
+    /// arrive twice or in another order.
+    const DATAGRAMS: bool;
+
+    /// Takes a frame on its way; gives the position of its end among all bytes
+    /// that were ever taken.
+    fn push(
+        &mut self,
+        now: Instant,
+        to: SocketAddr,
+        frame: SealedFrame,
+    ) -> Result<u64, SendError>;
+
+    /// Bytes that wait to be sent.
+    fn queued(&self) -> usize;
+
+    /// Whether requests of others are taken in.
+    fn is_open(&self) -> bool;
+
+    /// Ends everything, if that can be done; `false` if not.
+    fn close(&mut self, reason: CloseReason) -> bool;
+
+    /// Who is at an address, if that is known.
+    fn peer(&self, at: SocketAddr) -> Option<Arc<Peer>>;
+
+    /// Notes that a message which passed the endpoint's own layers came from an
+    /// address.
+    fn note_seen(&mut self, now: Instant, from: SocketAddr);
+
+    /// Keeps an error that says neither what it is about nor who made it.
+    fn keep_hint(&mut self, now: Instant, from: SocketAddr, hint: Hint);
+}
+
+/// A message with all its layers, ready to be carried.
+#[derive(Clone, Debug)]
+pub(crate) struct SealedFrame {
+    pub(crate) header: Header,
+    pub(crate) fields: AuthFields,
+    pub(crate) body: Bytes,
+}
+
+impl SealedFrame {
+    /// The frame in one piece.
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        let mut bytes = Vec::with_capacity(self.header.frame_length());
+        bytes.extend_from_slice(&self.header.encode());
+        bytes.extend_from_slice(self.fields.packed());
+        bytes.extend_from_slice(&self.body);
+        bytes.into()
+    }
+}
+
+/// Where a frame came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    pub(crate) address: SocketAddr,
+    /// Most bytes that may be sent back before it is sure that what sent the
+    /// frame is at this address; `None` if that is sure.
+    pub(crate) room: Option<usize>,
+}
+
+/// The state of an endpoint's messages.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) config: Arc<EndpointConfig>,
+    pub(crate) router: Arc<Router>,
+    pub(crate) random: Random,
+    pub(crate) now: Instant,
+    pub(crate) unix_time: u64,
+    pub(crate) requests: Requests,
+    pub(crate) in_flight: InFlight,
+    pub(crate) counters: Counters,
+    errors: ErrorWindow,
+}
+
+impl Exchange {
+    pub(crate) fn new(
+        config: Arc<EndpointConfig>,
+        router: Arc<Router>,
+        requests: Requests,
+        in_flight: InFlight,
+        random: Random,
+        now: Instant,
+    ) -> Self {
+        Self {
+            config,
+            router,
+            random,
+            now,
+            unix_time: 0,
+            requests,
+            in_flight,
+            counters: Counters::default(),
+            errors: ErrorWindow::default(),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
+    /// Notes the time. It never goes back.
+    pub(crate) fn advance(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    /// Sends a request, and notes it.
+    pub(crate) fn request<C: Carrier>(
+        &mut self,
+        carrier: &mut C,
+        to: SocketAddr,
+        request: Request,
+    ) -> Result<RequestId, SendError> {
+        let limit = self.limits().max_pending;
+        if self.requests.len() >= limit {
+            return Err(SendError::TooManyPending { limit });
+        }
+        let rid = match self.config.correlation {
+            Correlation::RequestIds => {
+                Some(self.requests.fresh_rid(&mut self.random))
+            }
+            Correlation::Off => None,
+        };
+        let Request {
+            message,
+            timeout,
+            layers,
+            outer,
+            accepts,
+        } = request;
+        let message_type = message.message_type();
+        let target = self.requests.intern(to, message.uri());
+        let bytes = rid.map(u64::to_be_bytes);
+        let end = self.push(carrier, to, message, &layers, outer, bytes)?;
+        self.counters.requests += 1;
+        let new = NewRequest {
+            rid,
+            message_type,
+            target,
+            layers,
+            outer,
+            accepts,
+            timeout,
+            end,
+        };
+        Ok(self.requests.insert(self.now, new))
+    }
+
+    /// Seals a message and hands it to the carrier.
+    pub(crate) fn push<C: Carrier>(
+        &mut self,
+        carrier: &mut C,
+        to: SocketAddr,
+        message: Message,
+        inner: &Layers,
+        outer: OuterUse,
+        rid: Option<[u8; RID_LENGTH]>,
+    ) -> Result<u64, SendError> {
+        let peer = carrier.peer(to);
+        let frame = self.seal(message, inner, outer, rid, peer.as_deref())?;
+        let end = carrier.push(self.now, to, frame)?;
+        self.counters.frames_out += 1;
+        Ok(end)
+    }
+
+    /// Seals a message for a peer, with some of the endpoint's own plugins.
+    pub(crate) fn seal(
+        &mut self,
+        message: Message,
+        inner: &Layers,
+        outer: OuterUse,
+        rid: Option<[u8; RID_LENGTH]>,
+        peer: Option<&Peer>,
+    ) -> Result<SealedFrame, SendError> {
+        let outer = outer.of(&self.config.layers);
+        seal(message, inner, &outer, rid, &mut self.context(peer))
+    }
+
+    fn context<'a>(&'a mut self, peer: Option<&'a Peer>) -> Context<'a> {
+        Context {
+            unix_time: self.unix_time,
+            random: &mut self.random,
+            local_peer: self.config.local_peer.as_deref(),
+            peer,
+        }
+    }
+
+    /// Notes how a dispatched message is answered, and sends what may leave.
+    pub(crate) fn conclude<C: Carrier>(
+        &mut self,
+        carrier: &mut C,
+        token: &ReplyToken,
+        reply: Option<Reply>,
+    ) -> Result<(), SendError> {
+        if !self.in_flight.finish(token, reply) {
+            return Err(SendError::StaleToken);
+        }
+        let mut outcome = Ok(());
+        let mut cursor = Cursor::Finished(token.slot);
+        let mut own = true;
+        while let Some((to, reply)) = self.in_flight.take_ready(&mut cursor) {
+            if let Some(reply) = reply {
+                let sent = self.push_reply(carrier, &to, reply);
+                if own {
+                    outcome = sent;
+                }
+            }
+            own = false;
+        }
+        outcome
+    }
+
+    fn push_reply<C: Carrier>(
+        &mut self,
+        carrier: &mut C,
+        to: &ReplyTo,
+        reply: Reply,
+    ) -> Result<(), SendError> {
+        let room = to.room.filter(|_| reply.own || to.raw);
+        let sent = self.push_within(carrier, room, to, reply.message, &to.layers);
+        if sent.is_err() {
+            // Whoever asked must not wait for a reply that cannot be sent.
+            let text = "the reply cannot be sent";
+            if let Ok(sorry) = own_reply(MessageType::ERROR, &to.uri, text) {
+                // Without the route's layers: those may be what failed. If not
+                // even that can be sealed, nothing more can be said.
+                let none = Layers::new();
+                let _ = self.push_within(carrier, to.room, to, sorry, &none);
+            }
+        }
+        sent
+    }
+
+    /// Sends a reply that has at most `room` bytes, without its text if need be,
+    /// or not at all.
+    fn push_within<C: Carrier>(
+        &mut self,
+        carrier: &mut C,
+        room: Option<usize>,
+        to: &ReplyTo,
+        reply: Message,
+        inner: &Layers,
+    ) -> Result<(), SendError> {
+        let outer = OuterUse {
+            auth: !to.raw,
+            cipher: !to.raw,
+        };
+        let Some(room) = room else {
+            let sent = self.push(carrier, to.address, reply, inner, outer, to.rid);
+            return sent.map(drop);
+        };
+        let peer = carrier.peer(to.address);
+        let kind = reply.message_type();
+        let brief = kind.is_error().then(|| Message::new(kind, reply.uri(), ""));
+        let brief = brief.and_then(Result::ok);
+        for reply in [Some(reply), brief].into_iter().flatten() {
+            let frame = self.seal(reply, inner, outer, to.rid, peer.as_deref())?;
+            if frame.header.frame_length() <= room {
+                self.counters.frames_out += 1;
+                return carrier.push(self.now, to.address, frame).map(drop);
+            }
+        }
+        self.counters.withheld += 1;
+        Ok(())
+    }
+
+    /// Sends a reply that this endpoint makes by itself, in its turn.
+    fn reply_now<C: Carrier>(
+        &mut self,
+        carrier: &mut C,
+        token: ReplyToken,
+        reply: Result<Message, TooLong>,
+    ) {
+        let reply = reply.ok().map(Reply::own);
+        // The token was made a moment ago, and a reply that cannot be sealed
+        // has been replaced by an error.
+        let _ = self.conclude(carrier, &token, reply);
+    }
+
+    /// Answers a message that was dispatched with `ERROR`, its own URI and this
+    /// text.
+    pub(crate) fn reply_error<C: Carrier>(
+        &mut self,
+        carrier: &mut C,
+        token: &ReplyToken,
+        text: &str,
+    ) -> Result<(), SendError> {
+        let uri = self.in_flight.uri(token).unwrap_or_default();
+        let reply = own_reply(MessageType::ERROR, uri, text);
+        let unmade = reply.as_ref().err().copied();
+        let concluded = self.conclude(carrier, token, reply.ok().map(Reply::own));
+        match unmade {
+            Some(error) => Err(error.into()),
+            None => concluded,
+        }
+    }
+
+    /// Whether as many requests are in flight, or as many bytes wait to be
+    /// sent, as the limits allow.
+    pub(crate) fn is_full<C: Carrier>(&self, carrier: &C) -> bool {
+        let limits = self.limits();
+        self.in_flight.len() >= limits.max_in_flight
+            || carrier.queued() + self.in_flight.held_bytes()
+                >= limits.outgoing_high_water
+    }
+
+    /// Ends everything, if the carrier can be closed.
+    pub(crate) fn close<C: Carrier>(
+        &mut self,
+        carrier: &mut C,
+        reason: CloseReason,
+    ) {
+        if carrier.close(reason) {
+            self.in_flight.clear();
+        }
+    }
+}
+
+/// The way out: inner cipher, inner auth, outer cipher, outer auth.
+pub(crate) fn seal(
+    message: Message,
+    inner: &Layers,
+    outer: &Layers,
+    rid: Option<[u8; RID_LENGTH]>,
+    context: &mut Context<'_>,
+) -> Result<SealedFrame, SendError> {
+    let (message_type, mut fields, body) = if inner.is_empty() && outer.is_empty() {
+        message.into_parts()
+    } else {
+        let mut envelope = message.into_envelope();
+        inner.seal(&mut envelope, context)?;
+        outer.seal(&mut envelope, context)?;
+        let body = envelope.body.freeze();
+        (envelope.message_type, envelope.fields, body)
+    };
+    match rid {
+        Some(rid) => fields
+            .set_rid(rid)
+            .map_err(|_| PluginError::FieldsTooLong)?,
+        // One that came with a message which is passed on means nothing here.
+        None if fields.rid().is_some() => {
+            fields.remove(AuthFields::RID);
+        }
+        None => {}
+    }
+    let header = header_of(message_type, &fields, &body)?;
+    Ok(SealedFrame {
+        header,
+        fields,
+        body,
+    })
+}
+
+/// A reply that an endpoint makes itself; without the URI if that leaves no
+/// room for the text.
+fn own_reply(kind: MessageType, uri: &[u8], text: &str) -> Result<Message, TooLong> {
+    Message::new(kind, uri, text).or_else(|_| Message::new(kind, "", text))
+}
+
+/// Bad messages within the current minute.
+#[derive(Clone, Copy, Debug, Default)]
+struct ErrorWindow {
+    since: Instant,
+    count: u32,
+}
+
+impl ErrorWindow {
+    /// Counts one; `true` if it is one too many.
+    fn count(&mut self, now: Instant, limit: u32) -> bool {
+        const MINUTE: Duration = Duration::from_secs(60);
+        if now.duration_since(self.since) >= MINUTE {
+            *self = Self {
+                since: now,
+                count: 0,
+            };
+        }
+        self.count = self.count.saturating_add(1);
+        self.count > limit
+    }
+}

@@ -1,0 +1,848 @@
+//! One socket of datagrams and many remote ends, as a state machine.
+//!
+//! Messages go the same way as on a [`Connection`](crate::Connection); what is
+//! here is what datagrams add: no order, no end, anybody may send, and peers
+//! that find each other.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+
+use bytes::Bytes;
+
+use crate::action::{Action, CloseReason, Hint, ReplyToken, TimeoutContext};
+use crate::config::{Compatibility, EndpointConfig};
+use crate::counters::Counters;
+use crate::decoder::decode_datagram;
+use crate::error::{ProtocolError, RequestError, SendError, TooLong};
+use crate::exchange::{Carrier, Exchange, Origin, SealedFrame};
+use crate::in_flight::{InFlight, Reply};
+use crate::peers::{LossReason, PeerError, PeerEvent, PeerManagement, Peers};
+use crate::plugin::{Layers, Peer};
+use crate::random::Random;
+use crate::request::{OuterUse, Request};
+use crate::requests::{Arrival, Expired, RequestId, Requests};
+use crate::router::{HandlerId, Router};
+use crate::subscriptions::{SubscribeError, Subscriptions};
+use crate::time::Instant;
+use crate::wire::frame::Frame;
+use crate::wire::message::Message;
+
+/// One socket of datagrams, and the many remote ends it talks with.
+///
+/// Feed it the datagrams that come and what the clock says; send the datagrams
+/// that it has to send; do what its actions ask for. Calls may come in any order,
+/// and forgetting one only delays. It never blocks, never reads a clock, and
+/// every call does work that its input and the limits bound.
+///
+/// ```
+/// use std::sync::Arc;
+/// use netaio_proto::{
+///     Action, HandlerId, Instant, Layers, Message, MessageType, Node, Request, Router,
+/// };
+///
+/// let (here, there) = ("192.0.2.1:8888".parse()?, "192.0.2.2:8888".parse()?);
+/// let mut router = Router::new();
+/// router.insert((MessageType::REQUEST_URI, "echo"), HandlerId(1), Layers::new());
+/// let now = Instant::EPOCH;
+/// let mut one = Node::new(Arc::default(), Arc::default(), [1; 32], now);
+/// let mut two = Node::new(Arc::default(), Arc::new(router), [2; 32], now);
+///
+/// let message = Message::new(MessageType::REQUEST_URI, "echo", "hello")?;
+/// let id = one.request(now, there, Request::new(message))?;
+/// while let Some(datagram) = one.poll_datagram() {
+///     assert_eq!(datagram.to, there);
+///     two.handle_datagram(now, here, &datagram.bytes);
+/// }
+/// match two.poll_action() {
+///     Some(Action::Dispatch { message, reply: Some(token), .. }) => {
+///         two.reply(now, token, message.respond(message.content())?)?;
+///     }
+///     other => panic!("{other:?}"),
+/// }
+/// while let Some(datagram) = two.poll_datagram() {
+///     one.handle_datagram(now, there, &datagram.bytes);
+/// }
+/// match one.poll_action() {
+///     Some(Action::Reply { request, message }) => {
+///         assert_eq!(request, id);
+///         assert_eq!(message.content(), b"hello");
+///     }
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Node {
+    exchange: Exchange,
+    datagrams: Datagrams,
+    actions: VecDeque<Action>,
+    subscriptions: Subscriptions<SocketAddr>,
+    /// The routes as the caller gave them, without those of peers.
+    router: Arc<Router>,
+    group: Option<SocketAddr>,
+    own_addresses: BTreeSet<SocketAddr>,
+}
+
+/// A datagram to be sent.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Datagram {
+    /// Where to.
+    pub to: SocketAddr,
+    /// The bytes: one frame. Datagrams with one content share them.
+    pub bytes: Bytes,
+}
+
+impl fmt::Debug for Datagram {
+    /// Shows how long it is; never what it holds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Datagram({} bytes to {})", self.bytes.len(), self.to)
+    }
+}
+
+impl Node {
+    /// A node that begins now. `seed` decides all its randomness: give each node
+    /// secret, fresh bytes; a test may give a constant.
+    pub fn new(
+        config: Arc<EndpointConfig>,
+        router: Arc<Router>,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Self {
+        let mut random = Random::from_seed(seed);
+        let requests = Requests::new(Arrival::Datagrams, &mut random);
+        let in_flight = InFlight::new(random.next_u64(), false);
+        let limits = &config.limits;
+        let local = config.local_peer.clone();
+        let peers = Peers::new(limits, local, random.bytes());
+        Self {
+            datagrams: Datagrams {
+                queue: VecDeque::new(),
+                bytes: 0,
+                enqueued: 0,
+                longest: limits.max_datagram,
+                open: true,
+                peers,
+                hints: Hints::default(),
+            },
+            subscriptions: Subscriptions::new(limits),
+            actions: VecDeque::new(),
+            group: None,
+            own_addresses: BTreeSet::new(),
+            exchange: Exchange::new(
+                config,
+                Arc::clone(&router),
+                requests,
+                in_flight,
+                random,
+                now,
+            ),
+            router,
+        }
+    }
+
+    // --- in ---
+
+    /// Takes in a datagram that came from an address. One that cannot be used is
+    /// passed over, whatever is wrong with it.
+    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
+        self.exchange.advance(now);
+        self.exchange.counters.bytes_in += bytes.len() as u64;
+        let from = canonical(from);
+        if self.own_addresses.contains(&from) || !self.datagrams.open {
+            self.exchange.counters.ignored += 1;
+            return;
+        }
+        let action = self.take_in(from, bytes);
+        match action {
+            Some(Action::Dispatch {
+                handler: HandlerId::PEERS,
+                message,
+                from,
+                reply,
+            }) => self.peer_message(from, &message, reply),
+            action => self.actions.extend(action),
+        }
+        self.note_peer_events();
+    }
+
+    fn take_in(&mut self, from: SocketAddr, bytes: &[u8]) -> Option<Action> {
+        let Some(frame) = Frame::parse_cut(bytes) else {
+            self.exchange.counters.rejected += 1;
+            let error = ProtocolError::Truncated;
+            return Some(Action::Rejected { from, error });
+        };
+        // What is asked when too much is under way is dropped: whoever asked
+        // asks again, or gives up.
+        if self.exchange.is_full(&self.datagrams) && !self.exchange.is_reply(&frame)
+        {
+            self.exchange.counters.ignored += 1;
+            return None;
+        }
+        let hardened = self.config().compatibility == Compatibility::Hardened;
+        let origin = Origin {
+            address: from,
+            room: hardened.then_some(bytes.len()),
+        };
+        let kind = frame.header.message_type;
+        let Self {
+            exchange,
+            datagrams,
+            ..
+        } = self;
+        match decode_datagram(&frame, &exchange.config.types) {
+            Ok(envelope) => {
+                exchange.counters.frames_in += 1;
+                exchange.receive(datagrams, origin, envelope)
+            }
+            Err(bad) => exchange.reject_frame(datagrams, origin, kind, *bad),
+        }
+    }
+
+    /// Notes what time it is on the wall, in seconds since 1970. Plugins put it
+    /// into what they send; tell it whenever it has changed.
+    pub fn set_unix_time(&mut self, seconds: u64) {
+        self.exchange.unix_time = seconds;
+    }
+
+    /// Replaces the routes, for datagrams that come from now on.
+    pub fn set_router(&mut self, router: Arc<Router>) {
+        self.router = router;
+        self.update_router();
+    }
+
+    /// Says where multicasts go: a multicast address with its port. Advertised
+    /// peers go there too.
+    pub fn set_group(&mut self, group: Option<SocketAddr>) {
+        self.group = group.map(canonical);
+    }
+
+    /// Says by which addresses this node's own multicasts come back: datagrams
+    /// from them are dropped unread, and counted as ignored.
+    pub fn set_own_addresses(
+        &mut self,
+        addresses: impl IntoIterator<Item = SocketAddr>,
+    ) {
+        self.own_addresses = addresses.into_iter().map(canonical).collect();
+    }
+
+    // --- ask ---
+
+    /// Sends a request. Its end is reported by exactly one action, unless
+    /// [`cancel`](Self::cancel) comes first. It is sent once: if it or its reply
+    /// gets lost, it times out.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; nothing was sent and nothing is pending.
+    pub fn request(
+        &mut self,
+        now: Instant,
+        to: SocketAddr,
+        request: Request,
+    ) -> Result<RequestId, SendError> {
+        self.exchange.advance(now);
+        self.can_send()?;
+        let to = canonical(to);
+        self.exchange.request(&mut self.datagrams, to, request)
+    }
+
+    /// Gives up a request: no action will report it. `false` if it has ended
+    /// already.
+    pub fn cancel(&mut self, now: Instant, id: RequestId) -> bool {
+        self.exchange.advance(now);
+        self.exchange.requests.cancel(self.exchange.now, id)
+    }
+
+    /// Sends a message that expects no reply, with these inner layers.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; nothing was sent.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        to: SocketAddr,
+        message: Message,
+        with: &Layers,
+    ) -> Result<(), SendError> {
+        self.send_with(now, to, message, with, OuterUse::default())
+    }
+
+    /// Sends a message that expects no reply, with these inner layers and some
+    /// of the node's own plugins.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; nothing was sent.
+    pub fn send_with(
+        &mut self,
+        now: Instant,
+        to: SocketAddr,
+        message: Message,
+        with: &Layers,
+        outer: OuterUse,
+    ) -> Result<(), SendError> {
+        self.send_to_all(now, &[canonical(to)], message, with, outer)
+            .map(drop)
+    }
+
+    /// Sends a message to the multicast group.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::NoGroup`] if there is none; otherwise as [`send`](Self::send).
+    pub fn multicast(
+        &mut self,
+        now: Instant,
+        message: Message,
+        with: &Layers,
+        outer: OuterUse,
+    ) -> Result<(), SendError> {
+        let group = self.group.ok_or(SendError::NoGroup)?;
+        self.send_with(now, group, message, with, outer)
+    }
+
+    /// Sends a message to every known peer, at the address that was learnt
+    /// first; gives how many there are. Sealed once, unless a plugin's work
+    /// depends on who receives it.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]. A message that is sealed once goes to all or to none.
+    pub fn broadcast(
+        &mut self,
+        now: Instant,
+        message: Message,
+        with: &Layers,
+        outer: OuterUse,
+    ) -> Result<usize, SendError> {
+        let peers = self.peers().iter();
+        let to: Vec<_> =
+            peers.filter_map(|p| p.addresses.first().copied()).collect();
+        self.send_to_all(now, &to, message, with, outer)
+    }
+
+    /// Sends a message to the subscribers of a key; gives how many there are.
+    /// Sealed once, unless a plugin's work depends on who receives it.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]. A message that is sealed once goes to all or to none.
+    pub fn notify(
+        &mut self,
+        now: Instant,
+        key: &[u8],
+        message: Message,
+        with: &Layers,
+        outer: OuterUse,
+    ) -> Result<usize, SendError> {
+        let to: Vec<_> = self.subscriptions.subscribers(key).collect();
+        self.send_to_all(now, &to, message, with, outer)
+    }
+
+    fn send_to_all(
+        &mut self,
+        now: Instant,
+        to: &[SocketAddr],
+        message: Message,
+        with: &Layers,
+        outer: OuterUse,
+    ) -> Result<usize, SendError> {
+        self.exchange.advance(now);
+        self.can_send()?;
+        let Self {
+            exchange,
+            datagrams,
+            ..
+        } = self;
+        let one_for_each = with.is_peer_specific()
+            || outer.of(&exchange.config.layers).is_peer_specific();
+        if one_for_each {
+            for &to in to {
+                let message = message.clone();
+                exchange.push(datagrams, to, message, with, outer, None)?;
+            }
+            return Ok(to.len());
+        }
+        let frame = exchange.seal(message, with, outer, None, None)?;
+        datagrams.fits(&frame)?;
+        let bytes = frame.to_bytes();
+        for &to in to {
+            exchange.counters.frames_out += 1;
+            let bytes = bytes.clone();
+            datagrams.enqueue(Datagram { to, bytes });
+        }
+        Ok(to.len())
+    }
+
+    /// Answers a message that was dispatched, with its route's layers.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::StaleToken`] if the token is not of this node. If the reply
+    /// cannot be sent, an `ERROR` is sent in its place.
+    pub fn reply(
+        &mut self,
+        now: Instant,
+        token: ReplyToken,
+        reply: Message,
+    ) -> Result<(), SendError> {
+        self.exchange.advance(now);
+        let reply = Some(Reply::made(reply));
+        self.exchange.conclude(&mut self.datagrams, &token, reply)
+    }
+
+    /// Answers a message that was dispatched with `ERROR`, its own URI and this
+    /// text: what a caller says when its handler has failed.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`], as for [`reply`](Self::reply).
+    pub fn reply_error(
+        &mut self,
+        now: Instant,
+        token: ReplyToken,
+        text: &str,
+    ) -> Result<(), SendError> {
+        self.exchange.advance(now);
+        self.exchange.reply_error(&mut self.datagrams, &token, text)
+    }
+
+    /// Leaves a message that was dispatched unanswered.
+    pub fn no_reply(&mut self, token: ReplyToken) {
+        // A stale token has nothing to leave unanswered.
+        let _ = self.exchange.conclude(&mut self.datagrams, &token, None);
+    }
+
+    /// Ends the node: requests of ours fail, nothing more is taken in. What waits
+    /// to be sent can still be taken, and should be.
+    pub fn close(&mut self, now: Instant) {
+        self.exchange.advance(now);
+        if !core::mem::take(&mut self.datagrams.open) {
+            return;
+        }
+        self.exchange.in_flight.clear();
+        let sent = self.datagrams.sent();
+        while let Some((request, sent)) = self.exchange.requests.pop_failed(sent) {
+            let reason = CloseReason::Local;
+            let error = RequestError::Disconnected { sent, reason };
+            self.actions.push_back(Action::Failed { request, error });
+        }
+        let reason = CloseReason::Local;
+        self.actions.push_back(Action::Closed { reason });
+    }
+
+    // --- peers and subscriptions ---
+
+    /// Begins to manage peers: advertises this node to the group at once and then
+    /// at intervals, answers and keeps those that do likewise, and forgets those
+    /// that are not heard of. Replaces what was managed before.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError`] if this node cannot say who it is.
+    pub fn manage_peers(
+        &mut self,
+        now: Instant,
+        by: PeerManagement,
+    ) -> Result<(), PeerError> {
+        self.exchange.advance(now);
+        self.datagrams.peers.manage(self.exchange.now, by)?;
+        self.update_router();
+        Ok(())
+    }
+
+    /// Stops managing peers, and tells the group that this node leaves. Those
+    /// that are known stay known.
+    pub fn stop_peer_management(&mut self, now: Instant) {
+        self.exchange.advance(now);
+        if let Some((farewell, layers)) = self.datagrams.peers.stop() {
+            self.tell_group(farewell, &layers);
+        }
+        self.update_router();
+    }
+
+    /// The peers that are known.
+    pub fn peers(&self) -> &Peers {
+        &self.datagrams.peers
+    }
+
+    /// Adds a peer by hand, or an address to one. It is pinned: it neither times
+    /// out nor makes room for others.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError`] if the peer has no id or there is no room.
+    pub fn add_peer(
+        &mut self,
+        now: Instant,
+        peer: Peer,
+        address: SocketAddr,
+    ) -> Result<(), PeerError> {
+        self.exchange.advance(now);
+        let now = self.exchange.now;
+        let added = self.datagrams.peers.add(now, peer, canonical(address));
+        self.note_peer_events();
+        added
+    }
+
+    /// Removes a peer and its subscriptions; `false` if there is none with this
+    /// id.
+    pub fn remove_peer(&mut self, id: &[u8]) -> bool {
+        let removed = self.datagrams.peers.remove(id);
+        self.note_peer_events();
+        removed
+    }
+
+    /// Subscribes an address to a key; `false` if that was done already.
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError`] if a bound is reached.
+    pub fn subscribe(
+        &mut self,
+        key: &[u8],
+        address: SocketAddr,
+    ) -> Result<bool, SubscribeError> {
+        self.subscriptions.subscribe(canonical(address), key)
+    }
+
+    /// Ends an address's subscription to a key; `false` if there is none.
+    pub fn unsubscribe(&mut self, key: &[u8], address: SocketAddr) -> bool {
+        self.subscriptions.unsubscribe(canonical(address), key)
+    }
+
+    /// The subscriptions there are.
+    pub fn subscriptions(&self) -> &Subscriptions<SocketAddr> {
+        &self.subscriptions
+    }
+
+    // --- out ---
+
+    /// The next thing that happened, if any.
+    #[must_use]
+    pub fn poll_action(&mut self) -> Option<Action> {
+        let action = self.actions.pop_front();
+        if action.is_none() && self.actions.capacity() > 64 {
+            self.actions = VecDeque::new();
+        }
+        action
+    }
+
+    /// The next datagram to send, if any.
+    #[must_use]
+    pub fn poll_datagram(&mut self) -> Option<Datagram> {
+        let datagram = self.datagrams.dequeue()?;
+        self.exchange.counters.bytes_out += datagram.bytes.len() as u64;
+        Some(datagram)
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) next. Changes
+    /// nothing; its value may change after any other call.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if !self.datagrams.open {
+            return None;
+        }
+        let requests = self.exchange.requests.next_deadline();
+        let peers = self.datagrams.peers.poll_timeout();
+        [requests, peers].into_iter().flatten().min()
+    }
+
+    /// Does what is due. Harmless when nothing is.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.exchange.advance(now);
+        if !self.datagrams.open {
+            return;
+        }
+        let now = self.exchange.now;
+        while let Some(expired) = self.exchange.requests.expire(now) {
+            if let Expired::TimedOut {
+                request,
+                mut context,
+                ..
+            } = expired
+            {
+                self.exchange.counters.timeouts += 1;
+                context.hint = self.datagrams.hints.of(now, &context);
+                self.actions
+                    .push_back(Action::TimedOut { request, context });
+            }
+        }
+        if let Some((advertisement, layers)) =
+            self.datagrams.peers.handle_timeout(now)
+        {
+            self.tell_group(advertisement, &layers);
+        }
+        self.note_peer_events();
+    }
+
+    /// Whether a message could be put into the queue now.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`] or [`SendError::OutgoingFull`] if not.
+    pub fn can_send(&self) -> Result<(), SendError> {
+        if !self.datagrams.open {
+            return Err(SendError::Closed);
+        }
+        let limit = self.config().limits.max_outgoing;
+        if self.datagrams.bytes >= limit {
+            return Err(SendError::OutgoingFull { limit });
+        }
+        Ok(())
+    }
+
+    /// Memory of datagrams that wait to be sent, in bytes.
+    pub fn queued(&self) -> usize {
+        self.datagrams.bytes
+    }
+
+    /// Requests of ours that wait for a reply.
+    pub fn pending(&self) -> usize {
+        self.exchange.requests.live()
+    }
+
+    /// Requests of others that are not yet answered.
+    pub fn in_flight(&self) -> usize {
+        self.exchange.in_flight.len()
+    }
+
+    /// Whether the node has been closed.
+    pub fn is_closed(&self) -> bool {
+        !self.datagrams.open
+    }
+
+    /// What has been done so far.
+    pub fn counters(&self) -> Counters {
+        self.exchange.counters
+    }
+
+    // --- within ---
+
+    fn config(&self) -> &EndpointConfig {
+        &self.exchange.config
+    }
+
+    /// A message by or about a peer.
+    fn peer_message(
+        &mut self,
+        from: SocketAddr,
+        message: &Message,
+        token: Option<ReplyToken>,
+    ) {
+        let now = self.exchange.now;
+        let reply = self.datagrams.peers.receive(now, from, message);
+        let Some(token) = token else { return };
+        let withheld = self.exchange.counters.withheld;
+        let reply = reply.map(Reply::own);
+        // The token was made a moment ago.
+        let _ = self.exchange.conclude(&mut self.datagrams, &token, reply);
+        if self.exchange.counters.withheld > withheld {
+            // Whoever it is may not be where it says it is, and would get more
+            // than it sent: the group is told instead.
+            self.datagrams.peers.advertise_soon(now);
+        }
+    }
+
+    fn tell_group(&mut self, message: Message, layers: &Layers) {
+        let now = self.exchange.now;
+        let outer = OuterUse::default();
+        // Without a group, or with a queue that is full, it goes unsaid.
+        let _ = self.multicast(now, message, layers, outer);
+    }
+
+    fn note_peer_events(&mut self) {
+        while let Some(event) = self.datagrams.peers.poll_event() {
+            if let PeerEvent::Lost { peer, reason } = &event
+                && *reason != LossReason::Evicted
+            {
+                for address in &peer.addresses {
+                    self.subscriptions.remove_subscriber(*address);
+                }
+            }
+            self.actions.push_back(Action::Peer(event));
+        }
+    }
+
+    fn update_router(&mut self) {
+        let mut router = Arc::clone(&self.router);
+        if let Some(by) = self.datagrams.peers.management() {
+            Arc::make_mut(&mut router).manage_peers(by);
+        }
+        self.exchange.router = router;
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("group", &self.group)
+            .field("pending", &self.pending())
+            .field("in_flight", &self.in_flight())
+            .field("queued", &self.queued())
+            .field("peers", &self.peers().len())
+            .field("subscriptions", &self.subscriptions.len())
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a node has to send, and whom it knows.
+#[derive(Debug)]
+struct Datagrams {
+    queue: VecDeque<Datagram>,
+    /// Memory that they take.
+    bytes: usize,
+    /// Datagrams that were ever put in.
+    enqueued: u64,
+    longest: usize,
+    open: bool,
+    peers: Peers,
+    hints: Hints,
+}
+
+/// What a datagram costs besides its bytes, which it may share with others.
+const DATAGRAM_OVERHEAD: usize = 64;
+
+impl Datagrams {
+    fn fits(&self, frame: &SealedFrame) -> Result<(), SendError> {
+        let (length, limit) = (frame.header.frame_length(), self.longest);
+        if length > limit {
+            let too_long = TooLong { length, limit };
+            return Err(SendError::TooLongForDatagram(too_long));
+        }
+        Ok(())
+    }
+
+    fn enqueue(&mut self, datagram: Datagram) {
+        self.bytes += datagram.bytes.len() + DATAGRAM_OVERHEAD;
+        self.enqueued += 1;
+        self.queue.push_back(datagram);
+    }
+
+    fn dequeue(&mut self) -> Option<Datagram> {
+        let datagram = self.queue.pop_front();
+        match &datagram {
+            Some(datagram) => {
+                self.bytes -= datagram.bytes.len() + DATAGRAM_OVERHEAD;
+            }
+            None if self.queue.capacity() > 64 => self.queue = VecDeque::new(),
+            None => {}
+        }
+        datagram
+    }
+
+    /// Datagrams that were ever taken out.
+    fn sent(&self) -> u64 {
+        self.enqueued - self.queue.len() as u64
+    }
+}
+
+impl Carrier for Datagrams {
+    const DATAGRAMS: bool = true;
+
+    fn push(
+        &mut self,
+        _now: Instant,
+        to: SocketAddr,
+        frame: SealedFrame,
+    ) -> Result<u64, SendError> {
+        self.fits(&frame)?;
+        let bytes = frame.to_bytes();
+        self.enqueue(Datagram { to, bytes });
+        Ok(self.enqueued)
+    }
+
+    fn queued(&self) -> usize {
+        self.bytes
+    }
+
+    fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Anybody can send anything to a node: nothing of it ends it.
+    fn close(&mut self, _reason: CloseReason) -> bool {
+        false
+    }
+
+    fn peer(&self, at: SocketAddr) -> Option<Arc<Peer>> {
+        self.peers.at(at).map(|known| Arc::clone(&known.peer))
+    }
+
+    fn note_seen(&mut self, now: Instant, from: SocketAddr) {
+        self.peers.note_seen(now, from);
+    }
+
+    fn keep_hint(&mut self, now: Instant, from: SocketAddr, hint: Hint) {
+        self.hints.keep(now, from, hint);
+    }
+}
+
+/// Errors that did not say what they were about: the last one from each of the
+/// last addresses.
+#[derive(Debug, Default)]
+struct Hints {
+    by_address: BTreeMap<SocketAddr, (Instant, Hint)>,
+}
+
+impl Hints {
+    /// Addresses that a hint is kept of.
+    const MOST: usize = 64;
+    /// Characters of a hint's text that are kept.
+    const LONGEST: usize = 256;
+
+    fn keep(&mut self, now: Instant, from: SocketAddr, mut hint: Hint) {
+        if hint.text.len() > Self::LONGEST {
+            hint.text = hint.text.chars().take(Self::LONGEST).collect::<String>();
+        }
+        if self.by_address.len() >= Self::MOST
+            && !self.by_address.contains_key(&from)
+        {
+            let ages = self.by_address.iter();
+            let oldest = ages.min_by_key(|(_, (at, _))| *at).map(|(a, _)| *a);
+            oldest.and_then(|address| self.by_address.remove(&address));
+        }
+        self.by_address.insert(from, (now, hint));
+    }
+
+    /// The hint that came while this request was waited for.
+    fn of(&self, now: Instant, context: &TimeoutContext) -> Option<Hint> {
+        let (at, hint) = self.by_address.get(&context.server)?;
+        let meanwhile = now.duration_since(*at) <= context.timeout;
+        meanwhile.then(|| hint.clone())
+    }
+}
+
+/// An address in the one form that it is compared in: IPv4 as such even if a
+/// socket for both gave it as IPv6, and without what says nothing about where it
+/// is.
+///
+/// ```
+/// use netaio_proto::canonical_address;
+///
+/// let mapped = "[::ffff:192.0.2.1]:8888".parse()?;
+/// assert_eq!(canonical_address(mapped), "192.0.2.1:8888".parse()?);
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    let SocketAddr::V6(v6) = address else {
+        return address;
+    };
+    match v6.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), v6.port()),
+        IpAddr::V6(ip) => {
+            let scope = if is_scoped(ip) { v6.scope_id() } else { 0 };
+            SocketAddrV6::new(ip, v6.port(), 0, scope).into()
+        }
+    }
+}
+
+/// Whether an address means something on one link only.
+fn is_scoped(ip: Ipv6Addr) -> bool {
+    ip.is_unicast_link_local() || ip.is_multicast()
+}

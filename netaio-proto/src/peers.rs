@@ -1,0 +1,643 @@
+//! Who else is here: the table of peers, and how they are found and lost.
+//!
+//! [`Peers`] neither sends nor receives. It is given the peer messages that came
+//! and says what to answer; it says when to advertise, and what.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use crate::error::PluginError;
+use crate::limits::Limits;
+use crate::plugin::{DefaultPeerPlugin, Layers, Peer, PeerPlugin};
+use crate::random::Random;
+use crate::time::Instant;
+use crate::wire::message::Message;
+use crate::wire::message_type::MessageType;
+
+/// How peers of one application find each other.
+///
+/// ```
+/// use core::time::Duration;
+/// use netaio_proto::{HmacAuthPlugin, Layers, PeerManagement};
+///
+/// let management = PeerManagement::new("my app")
+///     .layers(Layers::new().auth(HmacAuthPlugin::new("for peers only")))
+///     .every(Duration::from_secs(5))
+///     .timeout(Duration::from_secs(15));
+/// assert_eq!(management.app_id(), b"my app");
+/// ```
+#[derive(Clone)]
+#[must_use = "it does nothing until peers are managed by it"]
+pub struct PeerManagement {
+    app_id: Bytes,
+    layers: Layers,
+    plugin: Arc<dyn PeerPlugin>,
+    every: Option<Duration>,
+    timeout: Option<Duration>,
+    from_anywhere: bool,
+}
+
+impl PeerManagement {
+    /// Python netaio's default app id.
+    pub const APP_ID: &str = "netaio";
+
+    /// Peers of the application with this id; endpoints of another one do not
+    /// see each other. Python netaio's default is [`APP_ID`](Self::APP_ID).
+    pub fn new(app_id: impl AsRef<[u8]>) -> Self {
+        Self {
+            app_id: Bytes::copy_from_slice(app_id.as_ref()),
+            layers: Layers::new(),
+            plugin: Arc::new(DefaultPeerPlugin),
+            every: Some(Duration::from_secs(20)),
+            timeout: Some(Duration::from_secs(60)),
+            from_anywhere: false,
+        }
+    }
+
+    /// Inner layers for peer messages alone. Default: none.
+    pub fn layers(mut self, layers: Layers) -> Self {
+        self.layers = layers;
+        self
+    }
+
+    /// Packs peers into messages and back. Default: Python's.
+    pub fn plugin(mut self, plugin: impl PeerPlugin + 'static) -> Self {
+        self.plugin = Arc::new(plugin);
+        self
+    }
+
+    /// How often a node says that it is there, within a fifth more or less; at
+    /// least 10 ms. Default: 20 seconds. On a stream a client says so once per
+    /// connection.
+    pub fn every(mut self, interval: Duration) -> Self {
+        self.every = Some(interval.max(Duration::from_millis(10)));
+        self
+    }
+
+    /// How long a peer is kept that is not heard of. Default: 60 seconds. On a
+    /// stream a peer is kept until its connection ends.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Whether a known peer may speak from an address that it is not known by:
+    /// update its data and say that it leaves. Python netaio lets it, and so
+    /// lets anybody speak in its name. Default: no; a peer that moves is found
+    /// again once it has timed out at its old address.
+    pub fn from_anywhere(mut self, allowed: bool) -> Self {
+        self.from_anywhere = allowed;
+        self
+    }
+
+    /// The same for streams: peers come and go with their connections, not by
+    /// the clock.
+    pub fn without_interval(mut self) -> Self {
+        self.every = None;
+        self.timeout = None;
+        self
+    }
+
+    /// The application's id.
+    pub fn app_id(&self) -> &[u8] {
+        &self.app_id
+    }
+
+    /// The inner layers of peer messages.
+    pub fn inner(&self) -> &Layers {
+        &self.layers
+    }
+
+    fn message(
+        &self,
+        message_type: MessageType,
+        local: &Peer,
+    ) -> Result<Message, PluginError> {
+        let content = self.plugin.pack(local)?;
+        Ok(Message::new(message_type, &self.app_id, content)?)
+    }
+}
+
+impl fmt::Debug for PeerManagement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerManagement")
+            .field("app_id", &String::from_utf8_lossy(&self.app_id))
+            .field("layers", &self.layers)
+            .field("every", &self.every)
+            .field("timeout", &self.timeout)
+            .field("from_anywhere", &self.from_anywhere)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A peer that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KnownPeer {
+    /// Who it is.
+    pub peer: Arc<Peer>,
+    /// Where it is, the address that was learnt first in front.
+    pub addresses: Vec<SocketAddr>,
+    /// When it was last heard of.
+    pub last_seen: Instant,
+    /// Added by hand: it neither times out nor makes room for others.
+    pub pinned: bool,
+}
+
+/// Something that happened to a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PeerEvent {
+    /// A peer that was not known is there.
+    Found(KnownPeer),
+    /// A peer has other data, or one more address.
+    Updated(KnownPeer),
+    /// A peer is not known any more.
+    Lost {
+        /// The peer as it was known.
+        peer: KnownPeer,
+        /// Why.
+        reason: LossReason,
+    },
+}
+
+impl PeerEvent {
+    /// The peer that it is about.
+    pub fn peer(&self) -> &KnownPeer {
+        match self {
+            Self::Found(peer) | Self::Updated(peer) | Self::Lost { peer, .. } => {
+                peer
+            }
+        }
+    }
+}
+
+/// Why a peer is not known any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LossReason {
+    /// It said that it leaves.
+    Left,
+    /// It was not heard of for the timeout.
+    TimedOut,
+    /// Its connection ended.
+    Disconnected,
+    /// It had to make room for another: `Limits::max_peers`.
+    Evicted,
+    /// It was removed by hand.
+    Removed,
+}
+
+/// Peers cannot be managed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerError {
+    /// The endpoint has no peer identity of its own, or one without an id.
+    #[error("the endpoint has no peer id of its own")]
+    NoLocalPeer,
+    /// A peer without an id is nobody.
+    #[error("the peer has no id")]
+    NoId,
+    /// The endpoint's own peer cannot be packed.
+    #[error("the own peer cannot be packed: {0}")]
+    Unpackable(#[from] PluginError),
+    /// As many peers are known as `Limits::max_peers` allows, all of them pinned.
+    #[error("{limit} peers are pinned already")]
+    TooManyPinned {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// Events that are kept for a caller that does not ask for them.
+const EVENTS_KEPT: usize = 1024;
+
+/// All peers that an endpoint knows, by id and by address.
+///
+/// A [`Node`](crate::Node) has one inside. Around connections it is the caller's
+/// to keep, one for all of them: route peer messages with
+/// [`Router::manage_peers`](crate::Router::manage_peers), hand those that are
+/// dispatched to [`receive`](Self::receive), and answer what it says.
+pub struct Peers {
+    local: Option<Arc<Peer>>,
+    most: usize,
+    most_bytes: usize,
+    most_addresses: usize,
+    by_id: BTreeMap<Bytes, Entry>,
+    by_address: BTreeMap<SocketAddr, Bytes>,
+    /// Peers that are not pinned, by when they were last heard of or earlier:
+    /// being heard of again moves one only when its turn comes.
+    order: BTreeSet<(Instant, Bytes)>,
+    managed: Option<Managed>,
+    events: VecDeque<PeerEvent>,
+    random: Random,
+    refused: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    known: KnownPeer,
+    /// Its place in the order.
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Managed {
+    by: PeerManagement,
+    /// When to advertise next.
+    next: Option<Instant>,
+    /// When that was done last.
+    last: Option<Instant>,
+}
+
+impl Peers {
+    /// Nobody is known yet. `local` is this endpoint itself.
+    pub fn new(limits: &Limits, local: Option<Arc<Peer>>, seed: [u8; 32]) -> Self {
+        Self {
+            local,
+            most: limits.max_peers,
+            most_bytes: limits.max_peer_size,
+            most_addresses: limits.max_peer_addresses.max(1),
+            by_id: BTreeMap::new(),
+            by_address: BTreeMap::new(),
+            order: BTreeSet::new(),
+            managed: None,
+            events: VecDeque::new(),
+            random: Random::from_seed(seed),
+            refused: 0,
+        }
+    }
+
+    // --- managing ---
+
+    /// Begins to manage peers, in place of what was managed before. The first
+    /// advertisement is due at once.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError`] if this endpoint cannot say who it is.
+    pub fn manage(
+        &mut self,
+        now: Instant,
+        by: PeerManagement,
+    ) -> Result<(), PeerError> {
+        by.message(MessageType::ADVERTISE_PEER, self.identity()?)?;
+        self.managed = Some(Managed {
+            next: by.every.map(|_| now),
+            last: None,
+            by,
+        });
+        Ok(())
+    }
+
+    /// Stops managing peers; gives what to tell them. Those that are known stay
+    /// known until they are removed.
+    pub fn stop(&mut self) -> Option<(Message, Layers)> {
+        let managed = self.managed.take()?;
+        let local = self.local.as_deref()?;
+        let message = managed.by.message(MessageType::DISCONNECT, local).ok()?;
+        Some((message, managed.by.layers))
+    }
+
+    /// By what peers are managed, if they are.
+    pub fn management(&self) -> Option<&PeerManagement> {
+        self.managed.as_ref().map(|managed| &managed.by)
+    }
+
+    /// What says that this endpoint is there, with its layers; `None` while
+    /// peers are not managed.
+    pub fn advertisement(&self) -> Option<(Message, Layers)> {
+        let by = self.management()?;
+        let local = self.local.as_deref()?;
+        let message = by.message(MessageType::ADVERTISE_PEER, local).ok()?;
+        Some((message, by.layers.clone()))
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) next. Changes
+    /// nothing; its value may change after any other call.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let managed = self.managed.as_ref()?;
+        let timeout = managed.by.timeout;
+        let oldest = self.order.first().map(|(since, _)| *since);
+        let expiry = oldest.zip(timeout).map(|(at, timeout)| at + timeout);
+        [managed.next, expiry].into_iter().flatten().min()
+    }
+
+    /// Forgets peers that were not heard of in time; gives the advertisement
+    /// that is due, if one is.
+    pub fn handle_timeout(&mut self, now: Instant) -> Option<(Message, Layers)> {
+        let timeout = self.managed.as_ref()?.by.timeout;
+        if let Some(timeout) = timeout {
+            while let Some(id) = self.stalest(|since| since + timeout <= now) {
+                self.lose(&id, LossReason::TimedOut);
+            }
+        }
+        let managed = self.managed.as_mut()?;
+        if managed.next? > now {
+            return None;
+        }
+        let every = managed.by.every?;
+        managed.last = Some(now);
+        managed.next = Some(now + jittered(every, &mut self.random));
+        self.advertisement()
+    }
+
+    /// Brings the next advertisement forward: within a tenth of the interval and
+    /// a second, yet not sooner than that after the last one.
+    pub(crate) fn advertise_soon(&mut self, now: Instant) {
+        let Some(managed) = &mut self.managed else {
+            return;
+        };
+        let (Some(next), Some(every)) = (managed.next, managed.by.every) else {
+            return;
+        };
+        let pause = (every / 10).min(Duration::from_secs(1));
+        let earliest = managed.last.map_or(now, |last| (last + pause).max(now));
+        let soon = earliest + below(pause, &mut self.random);
+        managed.next = Some(next.min(soon));
+    }
+
+    // --- messages ---
+
+    /// Takes in a peer message that has passed its layers: `ADVERTISE_PEER`,
+    /// `PEER_DISCOVERED` or `DISCONNECT` with the app id as its URI. Gives what
+    /// to answer, if anything.
+    ///
+    /// What does not describe a peer with an id and data, or describes this
+    /// endpoint itself, is passed over. A known peer is heard only from an
+    /// address that it is known by, unless
+    /// [`from_anywhere`](PeerManagement::from_anywhere).
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        message: &Message,
+    ) -> Option<Message> {
+        let by = &self.managed.as_ref()?.by;
+        if message.uri() != by.app_id() {
+            return None;
+        }
+        let from_anywhere = by.from_anywhere;
+        let peer = by.plugin.unpack(message.content()).ok()?;
+        let id = peer.id.clone()?;
+        if self.local.as_ref().is_some_and(|local| local.id == peer.id) {
+            return None;
+        }
+        let trusted = self.by_id.get(&id).is_none_or(|entry| {
+            from_anywhere || entry.known.addresses.contains(&from)
+        });
+        let size = id.len() + peer.data.as_ref().map_or(0, Bytes::len);
+        if !trusted || size > self.most_bytes {
+            self.refused += 1;
+            return None;
+        }
+        match message.message_type() {
+            MessageType::DISCONNECT => {
+                self.lose(&id, LossReason::Left);
+                None
+            }
+            MessageType::ADVERTISE_PEER | MessageType::PEER_DISCOVERED => {
+                peer.data.as_ref()?;
+                self.note(now, id, Arc::new(peer), from, false)?;
+                if message.message_type() == MessageType::PEER_DISCOVERED {
+                    return None;
+                }
+                let by = self.management()?;
+                let local = self.local.as_deref()?;
+                by.message(MessageType::PEER_DISCOVERED, local).ok()
+            }
+            _ => None,
+        }
+    }
+
+    /// Notes that something came from an address.
+    pub fn note_seen(&mut self, now: Instant, from: SocketAddr) {
+        if let Some(id) = self.by_address.get(&from)
+            && let Some(entry) = self.by_id.get_mut(id)
+        {
+            entry.known.last_seen = entry.known.last_seen.max(now);
+        }
+    }
+
+    /// What happened to peers, in order; at most the last 1,024 events are kept.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<PeerEvent> {
+        self.events.pop_front()
+    }
+
+    /// Messages that were passed over because they came from an address that
+    /// their peer is not known by, or said too much.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    // --- the table ---
+
+    /// Adds a peer by hand, or an address to one. It is pinned: it neither times
+    /// out nor makes room for others.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError`] if the peer has no id or there is no room.
+    pub fn add(
+        &mut self,
+        now: Instant,
+        peer: Peer,
+        address: SocketAddr,
+    ) -> Result<(), PeerError> {
+        let id = peer.id.clone().ok_or(PeerError::NoId)?;
+        let limit = self.most;
+        self.note(now, id, Arc::new(peer), address, true)
+            .ok_or(PeerError::TooManyPinned { limit })
+    }
+
+    /// Removes a peer; `false` if there is none with this id.
+    pub fn remove(&mut self, id: &[u8]) -> bool {
+        self.lose(id, LossReason::Removed)
+    }
+
+    /// Notes that the connection to an address has ended: a peer that was known
+    /// by no other is lost.
+    pub fn disconnected(&mut self, address: SocketAddr) {
+        let Some(id) = self.by_address.remove(&address) else {
+            return;
+        };
+        let Some(entry) = self.by_id.get_mut(&id) else {
+            return;
+        };
+        if entry.known.addresses.len() > 1 {
+            entry.known.addresses.retain(|known| *known != address);
+        } else {
+            self.lose(&id, LossReason::Disconnected);
+        }
+    }
+
+    /// The peer with this id.
+    pub fn get(&self, id: &[u8]) -> Option<&KnownPeer> {
+        self.by_id.get(id).map(|entry| &entry.known)
+    }
+
+    /// The peer at this address.
+    pub fn at(&self, address: SocketAddr) -> Option<&KnownPeer> {
+        self.get(self.by_address.get(&address)?)
+    }
+
+    /// All peers, in the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = &KnownPeer> {
+        self.by_id.values().map(|entry| &entry.known)
+    }
+
+    /// How many are known.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether nobody is known.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    fn identity(&self) -> Result<&Peer, PeerError> {
+        let local = self.local.as_deref();
+        local
+            .filter(|local| local.id.is_some())
+            .ok_or(PeerError::NoLocalPeer)
+    }
+
+    /// Notes who is at an address; `None` if there is no room.
+    fn note(
+        &mut self,
+        now: Instant,
+        id: Bytes,
+        peer: Arc<Peer>,
+        address: SocketAddr,
+        pinned: bool,
+    ) -> Option<()> {
+        let most_addresses = self.most_addresses;
+        let Some(entry) = self.by_id.get_mut(&id) else {
+            return self.insert(now, id, peer, address, pinned);
+        };
+        let known = &mut entry.known;
+        known.last_seen = known.last_seen.max(now);
+        let mut changed = known.peer != peer;
+        if changed {
+            known.peer = peer;
+        }
+        if !known.addresses.contains(&address)
+            && known.addresses.len() < most_addresses
+        {
+            known.addresses.push(address);
+            self.by_address.insert(address, id.clone());
+            changed = true;
+        }
+        if pinned && !known.pinned {
+            known.pinned = true;
+            self.order.remove(&(entry.since, id.clone()));
+        }
+        if changed {
+            let known = known.clone();
+            self.tell(PeerEvent::Updated(known));
+        }
+        Some(())
+    }
+
+    fn insert(
+        &mut self,
+        now: Instant,
+        id: Bytes,
+        peer: Arc<Peer>,
+        address: SocketAddr,
+        pinned: bool,
+    ) -> Option<()> {
+        while self.by_id.len() >= self.most {
+            let stalest = self.stalest(|_| true)?;
+            self.lose(&stalest, LossReason::Evicted);
+        }
+        let known = KnownPeer {
+            peer,
+            addresses: alloc::vec![address],
+            last_seen: now,
+            pinned,
+        };
+        self.by_address.insert(address, id.clone());
+        if !pinned {
+            self.order.insert((now, id.clone()));
+        }
+        let entry = Entry {
+            known: known.clone(),
+            since: now,
+        };
+        self.by_id.insert(id, entry);
+        self.tell(PeerEvent::Found(known));
+        Some(())
+    }
+
+    /// The peer that was heard of longest ago, if it was long enough ago. Those
+    /// that were heard of since they took their places move on the way.
+    fn stalest(&mut self, long_ago: impl Fn(Instant) -> bool) -> Option<Bytes> {
+        loop {
+            let (since, id) = self.order.first()?.clone();
+            if !long_ago(since) {
+                return None;
+            }
+            let entry = self.by_id.get_mut(&id)?;
+            if entry.known.last_seen <= since {
+                return Some(id);
+            }
+            entry.since = entry.known.last_seen;
+            self.order.remove(&(since, id.clone()));
+            self.order.insert((entry.since, id));
+        }
+    }
+
+    fn lose(&mut self, id: &[u8], reason: LossReason) -> bool {
+        let Some((id, entry)) = self.by_id.remove_entry(id) else {
+            return false;
+        };
+        for address in &entry.known.addresses {
+            if self.by_address.get(address) == Some(&id) {
+                self.by_address.remove(address);
+            }
+        }
+        self.order.remove(&(entry.since, id));
+        let peer = entry.known;
+        self.tell(PeerEvent::Lost { peer, reason });
+        true
+    }
+
+    fn tell(&mut self, event: PeerEvent) {
+        if self.events.len() >= EVENTS_KEPT {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+}
+
+impl fmt::Debug for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peers")
+            .field("known", &self.by_id.len())
+            .field("managed", &self.managed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A span that is up to a fifth shorter or longer.
+fn jittered(span: Duration, random: &mut Random) -> Duration {
+    let fifth = span / 5;
+    span - fifth + below(fifth * 2, random)
+}
+
+/// A random part of a span.
+fn below(span: Duration, random: &mut Random) -> Duration {
+    let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+    Duration::from_micros(random.below(micros.saturating_add(1)))
+}
