@@ -74,3 +74,38 @@ pub type ServerBuilder = netaio_driver::ServerBuilder<AsyncStd>;
 /// A request that has not been sent, on async-std. See
 /// [`netaio_driver::RequestBuilder`].
 pub type RequestBuilder = netaio_driver::RequestBuilder<AsyncStd>;
+
+/// A UDP node on async-std. See [`netaio_driver::UdpNode`].
+///
+/// ```
+/// use netaio_asyncstd::{MessageType, UdpNode};
+///
+/// #[async_std::main]
+/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let here = || UdpNode::builder().interface([127, 0, 0, 1]).port(0).build();
+///     let (one, two) = (here(), here());
+///     two.on((MessageType::REQUEST_URI, "echo"), |m| m.respond(m.content()));
+///     one.start().await?;
+///     let address = two.start().await?;
+///
+///     let reply = one.request("echo", address).content("hello").await?;
+///     assert_eq!(reply.content(), b"hello");
+///     Ok(())
+/// }
+/// ```
+pub type UdpNode = netaio_driver::UdpNode<AsyncStd>;
+
+/// A message on its way to a node's handler, on async-std. See
+/// [`netaio_driver::IncomingDatagram`].
+pub type IncomingDatagram = netaio_driver::IncomingDatagram<AsyncStd>;
+
+/// Describes a node on async-std. See [`netaio_driver::NodeBuilder`].
+pub type NodeBuilder = netaio_driver::NodeBuilder<AsyncStd>;
+
+/// What a server notifies of, as a stream, on async-std. See
+/// [`netaio_driver::Subscription`].
+pub type Subscription = netaio_driver::Subscription<AsyncStd>;
+
+/// A subscription that has not been made, on async-std. See
+/// [`netaio_driver::SubscribeBuilder`].
+pub type SubscribeBuilder = netaio_driver::SubscribeBuilder<AsyncStd>;

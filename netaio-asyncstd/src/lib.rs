@@ -38,20 +38,23 @@ mod stream;
 
 #[cfg(feature = "async-std")]
 pub use self::async_std::{
-    AsyncStd, AutoReconnectTimeoutHandler, ClientBuilder, Incoming, Link,
-    RequestBuilder, ServerBuilder, TcpClient, TcpServer,
+    AsyncStd, AutoReconnectTimeoutHandler, ClientBuilder, Incoming,
+    IncomingDatagram, Link, NodeBuilder, RequestBuilder, ServerBuilder,
+    SubscribeBuilder, Subscription, TcpClient, TcpServer, UdpNode,
 };
 pub use netaio_driver::{
     Answer, AuthError, AuthFailure, AuthFields, AuthPlugin, ByteStream,
     CipherPlugin, CloseReason, Compatibility, ConnectError, ConnectionEvent,
     ConnectionEvents, Context, Correlation, Counters, DEFAULT_TIMEOUT,
-    DefaultPeerPlugin, Envelope, HmacAuthPlugin, Instant, IntoAnswer, IntoOutcome,
-    IntoTimeoutOutcome, KeyExtractor, LayerKind, Layers, Limits, Message,
-    MessageType, MessageTypeError, MessageTypes, Outcome, OuterUse, Peer,
-    PeerPlugin, PluginError, ProtocolError, Reconnecting, RequestError,
-    RequestFuture, RouteKey, Runtime, SendError, ServerName, ServerOptions,
-    Sha256StreamCipherPlugin, StatusError, TimeoutContext, TimeoutEvent,
+    DatagramSocket, DefaultPeerPlugin, Envelope, EventStream, Hint, HmacAuthPlugin,
+    Instant, IntoAnswer, IntoOutcome, IntoTimeoutOutcome, KeyExtractor, KnownPeer,
+    LagPolicy, LayerKind, Layers, Limits, LossReason, Message, MessageType,
+    MessageTypeError, MessageTypes, MulticastInterface, Notification, Outcome,
+    OuterUse, Peer, PeerError, PeerEvent, PeerEvents, PeerManagement, PeerPlugin,
+    PluginError, ProtocolError, Reconnecting, RequestError, RequestFuture, RouteKey,
+    Runtime, SendError, ServerName, ServerOptions, Sha256StreamCipherPlugin,
+    StatusError, SubscribeError, SubscriptionEnd, TimeoutContext, TimeoutEvent,
     TimeoutKind, Timer, TooLong, WrapStream, wire,
 };
 #[cfg(any(feature = "async-std", feature = "smol"))]
-pub use stream::{AsyncIoTcpStream, AsyncIoTimer, FuturesStream};
+pub use stream::{AsyncIoTcpStream, AsyncIoTimer, AsyncIoUdpSocket, FuturesStream};

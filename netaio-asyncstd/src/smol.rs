@@ -109,3 +109,39 @@ pub type ServerBuilder = netaio_driver::ServerBuilder<Smol>;
 /// A request that has not been sent, on smol. See
 /// [`netaio_driver::RequestBuilder`].
 pub type RequestBuilder = netaio_driver::RequestBuilder<Smol>;
+
+/// A UDP node on smol. See [`netaio_driver::UdpNode`].
+///
+/// ```
+/// use netaio_asyncstd::MessageType;
+/// use netaio_asyncstd::smol::UdpNode;
+///
+/// smol::block_on(async {
+///     let here = || UdpNode::builder().interface([127, 0, 0, 1]).port(0).build();
+///     let (one, two) = (here(), here());
+///     two.on((MessageType::REQUEST_URI, "echo"), |m| m.respond(m.content()));
+///     one.start().await?;
+///     let address = two.start().await?;
+///
+///     let reply = one.request("echo", address).content("hello").await?;
+///     assert_eq!(reply.content(), b"hello");
+///     Ok::<(), Box<dyn std::error::Error>>(())
+/// })
+/// # .unwrap();
+/// ```
+pub type UdpNode = netaio_driver::UdpNode<Smol>;
+
+/// A message on its way to a node's handler, on smol. See
+/// [`netaio_driver::IncomingDatagram`].
+pub type IncomingDatagram = netaio_driver::IncomingDatagram<Smol>;
+
+/// Describes a node on smol. See [`netaio_driver::NodeBuilder`].
+pub type NodeBuilder = netaio_driver::NodeBuilder<Smol>;
+
+/// What a server notifies of, as a stream, on smol. See
+/// [`netaio_driver::Subscription`].
+pub type Subscription = netaio_driver::Subscription<Smol>;
+
+/// A subscription that has not been made, on smol. See
+/// [`netaio_driver::SubscribeBuilder`].
+pub type SubscribeBuilder = netaio_driver::SubscribeBuilder<Smol>;

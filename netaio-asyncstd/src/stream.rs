@@ -3,14 +3,16 @@
 
 use std::future::Future as _;
 use std::io::{self, IoSlice};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::net::{
+    Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket,
+};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant as StdInstant};
 
 use async_io::Async;
 use futures_io::{AsyncRead, AsyncWrite};
-use netaio_driver::{ByteStream, Instant, Timer};
+use netaio_driver::{ByteStream, DatagramSocket, Instant, Timer};
 
 /// A `futures-io` stream, as the driver sees it.
 #[derive(Debug)]
@@ -118,6 +120,47 @@ pub(crate) async fn accept(
     Ok((tcp(stream)?, address))
 }
 
+/// A UDP socket over `async-io`, as the driver sees it.
+#[derive(Debug)]
+pub struct AsyncIoUdpSocket(Async<UdpSocket>);
+
+impl AsyncIoUdpSocket {
+    pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
+        Async::new_nonblocking(socket).map(Self)
+    }
+}
+
+impl DatagramSocket for AsyncIoUdpSocket {
+    fn poll_recv_from(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
+        loop {
+            match self.0.get_ref().recv_from(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return Poll::Ready(outcome),
+            }
+            ready!(self.0.poll_readable(context))?;
+        }
+    }
+
+    fn poll_send_to(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+        to: SocketAddr,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match self.0.get_ref().send_to(bytes, to) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return Poll::Ready(outcome),
+            }
+            ready!(self.0.poll_writable(context))?;
+        }
+    }
+}
+
 pub(crate) async fn resolve(server: &str) -> io::Result<Vec<SocketAddr>> {
     if let Ok(address) = server.parse() {
         return Ok(vec![address]);
@@ -134,6 +177,7 @@ macro_rules! async_io_runtime {
         impl netaio_driver::Runtime for $runtime {
             type TcpStream = $crate::AsyncIoTcpStream;
             type TcpListener = async_io::Async<std::net::TcpListener>;
+            type UdpSocket = $crate::AsyncIoUdpSocket;
             type Timer = $crate::AsyncIoTimer;
 
             fn now(&self) -> netaio_driver::Instant {
@@ -179,6 +223,13 @@ macro_rules! async_io_runtime {
                 listener: &Self::TcpListener,
             ) -> std::io::Result<std::net::SocketAddr> {
                 listener.get_ref().local_addr()
+            }
+
+            fn udp_socket(
+                &self,
+                socket: std::net::UdpSocket,
+            ) -> std::io::Result<Self::UdpSocket> {
+                $crate::AsyncIoUdpSocket::new(socket)
             }
 
             async fn resolve(

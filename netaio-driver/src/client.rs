@@ -11,20 +11,26 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use netaio_proto::{
-    CloseReason, Counters, EndpointConfig, Instant, KeyExtractor, Layers, Message,
-    MessageType, Request, RequestError, RouteKey, SendError,
+    CloseReason, Counters, EndpointConfig, Instant, KeyExtractor, KnownPeer, Layers,
+    Message, MessageType, Peer, PeerError, PeerManagement, Request, RequestError,
+    RouteKey, SendError,
 };
 
 use crate::builder::ClientBuilder;
 use crate::endpoint::{Endpoint, lock};
-use crate::events::{ConnectionEvent, ConnectionEvents, Events};
-use crate::handler::{AuthFailure, Incoming, IntoOutcome, handler_methods};
+use crate::events::{ConnectionEvent, ConnectionEvents, Events, PeerEvents};
+use crate::handler::{AuthFailure, Incoming, IntoOutcome, erase, handler_methods};
 use crate::known_server::{Attempt, KnownServer, ServerOptions};
-use crate::link::{Link, LinkLabel, Owner, ReplyFuture, Submitted};
+use crate::link::{Link, LinkLabel, Owner, Submitted};
+use crate::peers::{SharedPeers, peer_methods};
 use crate::reconnect::AutoReconnectTimeoutHandler;
+use crate::reply::ReplyFuture;
 use crate::request::RequestBuilder;
 use crate::runtime::{ByteStream, Runtime, WrapStream, until};
 use crate::server_name::ServerName;
+use crate::subscription::{
+    self, ClientSubscriptions, Key, Queue, SubscribeBuilder, SubscriptionEnd,
+};
 use crate::task::ConnectionTask;
 use crate::tasks::TaskSet;
 use crate::timeout::{
@@ -42,7 +48,7 @@ pub struct TcpClient<R: Runtime> {
 
 struct Inner<R: Runtime> {
     runtime: R,
-    endpoint: Arc<Endpoint<R>>,
+    endpoint: Arc<Endpoint<Incoming<R>>>,
     default_server: Option<ServerName>,
     connect_timeout: Duration,
     /// How to connect again when a connection is lost; `None`: not at all.
@@ -52,7 +58,9 @@ struct Inner<R: Runtime> {
     timeouts: TimeoutHandling<TcpClient<R>>,
     /// Those that connect again where a connection was lost.
     tasks: TaskSet,
-    events: Events,
+    events: Events<ConnectionEvent>,
+    peers: SharedPeers,
+    subscriptions: ClientSubscriptions,
 }
 
 /// Why there is no connection to a server.
@@ -106,13 +114,15 @@ impl<R: Runtime> TcpClient<R> {
 
     pub(crate) fn from_parts(
         runtime: R,
-        endpoint: Endpoint<R>,
+        endpoint: Endpoint<Incoming<R>>,
         default_server: Option<ServerName>,
         connect_timeout: Duration,
         reconnect: Option<AutoReconnectTimeoutHandler<R>>,
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
+                peers: SharedPeers::new(&endpoint.config),
+                subscriptions: ClientSubscriptions::default(),
                 runtime,
                 endpoint: Arc::new(endpoint),
                 default_server,
@@ -191,7 +201,19 @@ impl<R: Runtime> TcpClient<R> {
         R: WrapStream<S>,
     {
         let server = self.server(&server.into());
-        self.install(&server, remote, R::wrap(stream), None)
+        let link = self.install(&server, remote, R::wrap(stream), None)?;
+        if self.has_subscriptions(server.name()) {
+            let (client, name) = (self.downgrade(), server.name().clone());
+            let renewed = link.clone();
+            let task = async move {
+                if let Some(client) = client.upgrade() {
+                    client.renew_subscriptions(&name, &renewed).await;
+                }
+            };
+            let Inner { runtime, tasks, .. } = &*self.inner;
+            tasks.spawn(runtime, "subscribing", task);
+        }
+        Ok(link)
     }
 
     /// The open connection to a server (`None`: the default one), if any.
@@ -213,6 +235,7 @@ impl<R: Runtime> TcpClient<R> {
         if let Some(server) = self.known_server(&name)
             && let Some(link) = server.give_up()
         {
+            self.inner.say_farewell(&link);
             link.close_within(CLOSE_WITHIN).await;
         }
     }
@@ -222,6 +245,7 @@ impl<R: Runtime> TcpClient<R> {
         let servers: Vec<_> = lock(&self.inner.servers).values().cloned().collect();
         let links: Vec<_> = servers.iter().filter_map(|s| s.give_up()).collect();
         for link in &links {
+            self.inner.say_farewell(link);
             link.finish_within(CLOSE_WITHIN);
         }
         for link in links {
@@ -315,7 +339,23 @@ impl<R: Runtime> TcpClient<R> {
         received.map_err(|reason| RequestError::Disconnected { sent: true, reason })
     }
 
-    handler_methods!();
+    handler_methods!(Incoming<R>);
+
+    // --- subscriptions ---
+
+    /// Subscribes to a URI: a `SUBSCRIBE_URI`, and then what the server sends to
+    /// that URI as `NOTIFY_URI`, as a bounded stream. Takes the place of the
+    /// handler of `(NOTIFY_URI, uri)`, if there is one.
+    ///
+    /// The subscription is renewed when the client connects again by itself,
+    /// before that is [announced](ConnectionEvent::Reconnected).
+    pub fn subscribe(&self, uri: impl AsRef<[u8]>) -> SubscribeBuilder<R> {
+        SubscribeBuilder::new(self.clone(), uri.as_ref())
+    }
+
+    // --- peers ---
+
+    peer_methods!();
 
     // --- timeouts ---
 
@@ -360,11 +400,11 @@ impl<R: Runtime> TcpClient<R> {
         &self.inner.runtime
     }
 
-    pub(crate) fn events_sender(&self) -> &Events {
+    pub(crate) fn events_sender(&self) -> &Events<ConnectionEvent> {
         &self.inner.events
     }
 
-    fn default_server(&self) -> Option<ServerName> {
+    pub(crate) fn default_server(&self) -> Option<ServerName> {
         self.inner.default_server.clone()
     }
 
@@ -401,6 +441,141 @@ impl<R: Runtime> TcpClient<R> {
                     let end = until(runtime, deadline, link.closing()).await;
                     return Err(end.unwrap_or_else(|| error.into()));
                 }
+            }
+        }
+    }
+
+    /// Makes room for the notifications of a subscription.
+    pub(crate) fn add_subscription(
+        &self,
+        key: &Key,
+        options: &subscription::Options,
+    ) -> Arc<Queue> {
+        let queue = self.inner.subscriptions.add(key, options);
+        let weak = Arc::downgrade(&self.inner);
+        let handler = erase(move |m: Incoming<R>| {
+            if let Some(inner) = weak.upgrade() {
+                TcpClient { inner }.notified(m);
+            }
+        });
+        let route = (MessageType::NOTIFY_URI, &key.uri[..]).into();
+        let layers = options.layers.clone();
+        self.inner.endpoint.on(route, layers, handler);
+        queue
+    }
+
+    /// Asks a server for what is sent to a URI.
+    pub(crate) fn ask_to_subscribe(
+        &self,
+        server: &ServerName,
+        uri: &[u8],
+        options: &subscription::Options,
+    ) -> RequestBuilder<R> {
+        self.ask(MessageType::SUBSCRIBE_URI, uri)
+            .server(server.clone())
+            .layers(options.layers.clone())
+            .timeout(options.timeout)
+            .error_for_status()
+    }
+
+    /// Forgets a subscription. Tells the server if it was the last one of its
+    /// kind; the confirmation can be waited for.
+    pub(crate) fn remove_subscription(
+        &self,
+        key: &Key,
+        queue: &Arc<Queue>,
+    ) -> Option<ReplyFuture<R>> {
+        let (options, last) = self.inner.subscriptions.remove(key, queue)?;
+        if last {
+            let route = (MessageType::NOTIFY_URI, &key.uri[..]).into();
+            self.inner.endpoint.remove(&route);
+        }
+        let link = self.live_link(Some(&key.server))?;
+        let kind = MessageType::UNSUBSCRIBE_URI;
+        let message = Message::new(kind, &key.uri, "").ok()?;
+        let request = Request::new(message)
+            .layers(options.layers)
+            .timeout(options.timeout);
+        match link.try_request(request) {
+            Submitted::Sent(reply) => Some(reply),
+            Submitted::NotNow(..) | Submitted::Failed(_) => None,
+        }
+    }
+
+    /// Hands a notification to those who have subscribed.
+    fn notified(&self, m: Incoming<R>) {
+        let Some(server) = m.link().server().cloned() else {
+            return;
+        };
+        let queues = self.inner.subscriptions.queues(&server, m.uri());
+        if queues.is_empty() {
+            // Some other server's: nobody has subscribed to that.
+            m.link().lock().inbox.push(Message::clone(&m));
+            m.link().notify();
+            return;
+        }
+        for queue in queues {
+            if !queue.push(Message::clone(&m)) {
+                queue.end(SubscriptionEnd::Lagged);
+                let uri = m.uri().to_vec();
+                let server = server.clone();
+                drop(self.remove_subscription(&Key { server, uri }, &queue));
+            }
+        }
+    }
+
+    fn has_subscriptions(&self, server: &ServerName) -> bool {
+        !self.inner.subscriptions.at(server).is_empty()
+    }
+
+    /// Subscribes again, over a new connection, to what was subscribed to. One
+    /// that is refused ends; one that is not answered is left for the next time.
+    pub(crate) async fn renew_subscriptions(
+        &self,
+        server: &ServerName,
+        link: &Link<R>,
+    ) {
+        let all = self.inner.subscriptions.at(server);
+        let renewing = all.iter().map(|(key, options)| async move {
+            let queues = self.inner.subscriptions.queues(server, &key.uri);
+            queues.iter().for_each(|queue| queue.resumed());
+            let request = RequestBuilder::over(
+                link.clone(),
+                MessageType::SUBSCRIBE_URI,
+                &key.uri,
+            )
+            .layers(options.layers.clone())
+            .timeout(options.timeout)
+            .error_for_status();
+            match request.await {
+                Ok(_) => {}
+                Err(RequestError::Status(refusal)) => {
+                    for queue in queues {
+                        queue.end(SubscriptionEnd::Refused(refusal.clone()));
+                        drop(self.remove_subscription(key, &queue));
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%server, %error, "a subscription is not renewed");
+                }
+            }
+        });
+        futures_util::future::join_all(renewing).await;
+    }
+
+    /// Ends the subscriptions at a server if there is no connection to it, and
+    /// nobody makes one.
+    pub(crate) fn end_if_apart(&self, server: &ServerName, reason: &CloseReason) {
+        if self
+            .known_server(server)
+            .is_some_and(|known| !known.is_apart())
+        {
+            return;
+        }
+        for (key, _) in self.inner.subscriptions.at(server) {
+            for queue in self.inner.subscriptions.queues(server, &key.uri) {
+                queue.end(SubscriptionEnd::Disconnected(reason.clone()));
+                drop(self.remove_subscription(&key, &queue));
             }
         }
     }
@@ -461,13 +636,15 @@ impl<R: Runtime> TcpClient<R> {
         match dialled {
             Ok((stream, remote)) => {
                 let link = self.install(server, remote, stream, Some(attempt.id()));
-                link.map_err(|error| match error.kind() {
+                let link = link.map_err(|error| match error.kind() {
                     io::ErrorKind::Interrupted => given_up(),
                     _ => ConnectError::Io {
                         server: server.name().clone(),
                         error,
                     },
-                })
+                })?;
+                self.renew_subscriptions(server.name(), &link).await;
+                Ok(link)
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 Err(self.connect_timed_out(server, attempt.id(), timeout))
@@ -536,6 +713,10 @@ impl<R: Runtime> TcpClient<R> {
             server: Some(server.name().clone()),
             remote,
         });
+        if let Some((advertisement, layers)) = self.inner.peers.advertisement() {
+            // First of all that it says; a new connection has room for it.
+            let _ = link.try_send(advertisement, &layers);
+        }
         let task = ConnectionTask::new(link.clone(), stream);
         self.inner.runtime.spawn(task);
         server.notify();
@@ -608,13 +789,58 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// A client that is not kept alive.
 pub(crate) struct WeakTcpClient<R: Runtime>(Weak<Inner<R>>);
 
+impl<R: Runtime> Clone for WeakTcpClient<R> {
+    fn clone(&self) -> Self {
+        Self(Weak::clone(&self.0))
+    }
+}
+
 impl<R: Runtime> WeakTcpClient<R> {
     pub(crate) fn upgrade(&self) -> Option<TcpClient<R>> {
         self.0.upgrade().map(|inner| TcpClient { inner })
     }
 }
 
+impl<R: Runtime> Inner<R> {
+    /// The connections that are open.
+    fn links(&self) -> Vec<Link<R>> {
+        let servers: Vec<_> = lock(&self.servers).values().cloned().collect();
+        servers.iter().filter_map(|s| s.live_link()).collect()
+    }
+
+    /// Says on every connection who this is.
+    fn greet(&self) {
+        if let Some((advertisement, layers)) = self.peers.advertisement() {
+            self.tell_all(&advertisement, &layers);
+        }
+    }
+
+    /// Says on a connection that is about to be closed that this client leaves.
+    fn say_farewell(&self, link: &Link<R>) {
+        if let Some((farewell, layers)) = self.peers.farewell() {
+            let _ = link.try_send(farewell, &layers);
+        }
+    }
+
+    fn tell_all(&self, message: &Message, layers: &Layers) {
+        for link in self.links() {
+            // A server that takes nothing is not told.
+            let _ = link.try_send(message.clone(), layers);
+        }
+    }
+
+    /// A server keeps no subscriptions at its clients.
+    fn peer_left(&self, _address: SocketAddr) {}
+}
+
 impl<R: Runtime> Owner<R> for Inner<R> {
+    fn peer_message(&self, link: &Link<R>, message: &Message) -> Option<Message> {
+        let now = self.runtime.now();
+        let (reply, _) = self.peers.receive(now, link.remote(), message);
+        link.set_peer(self.peers.at(link.remote()).map(|known| known.peer));
+        reply
+    }
+
     fn timed_out(self: Arc<Self>, link: &Link<R>, timed_out: TimedOut) {
         let Some(server) = link.server().cloned() else {
             return;
@@ -640,7 +866,11 @@ impl<R: Runtime> Owner<R> for Inner<R> {
         let wanted = *reason != CloseReason::Local;
         let again = client.inner.reconnect.clone().filter(|_| wanted);
         let id = again.as_ref().map(|_| client.next_id());
-        let attempt = known.and_then(|known| known.lost(link, id));
+        client.inner.peers.disconnected(link.remote());
+        let attempt = known.as_ref().and_then(|known| known.lost(link, id));
+        if let Some(known) = known {
+            client.end_if_apart(known.name(), reason);
+        }
         client.inner.events.send(&ConnectionEvent::Disconnected {
             server,
             remote: link.remote(),
@@ -664,6 +894,7 @@ impl<R: Runtime> Drop for Inner<R> {
     fn drop(&mut self) {
         for server in lock(&self.servers).values() {
             if let Some(link) = server.give_up() {
+                self.say_farewell(&link);
                 link.finish_within(CLOSE_WITHIN);
             }
         }

@@ -1,5 +1,5 @@
-//! What all connections of a client or server share: configuration, routes,
-//! handlers, counters.
+//! What all connections of a client or server share, and what a node has:
+//! configuration, routes, handlers, counters.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,16 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use netaio_proto::{
     Counters, DefaultRoute, EndpointConfig, HandlerId, KeyExtractor, Layers,
-    RouteKey, Router,
+    PeerManagement, RouteKey, Router,
 };
 
 use crate::handler::{AuthErrorHandler, Handler};
-use crate::runtime::Runtime;
 
-/// What all connections of a client or server share.
-pub(crate) struct Endpoint<R: Runtime> {
+/// What all connections of a client or server share. `I` is what its handlers
+/// are given.
+pub(crate) struct Endpoint<I> {
     pub(crate) config: Arc<EndpointConfig>,
-    routes: Mutex<Routes<R>>,
+    routes: Mutex<Routes<I>>,
     /// Counts changes of the routes, so that a connection sees at a glance
     /// whether its snapshot is stale.
     version: AtomicU64,
@@ -26,30 +26,30 @@ pub(crate) struct Endpoint<R: Runtime> {
     ended: Mutex<Counters>,
 }
 
-struct Routes<R: Runtime> {
+struct Routes<I> {
     router: Router,
-    handlers: BTreeMap<HandlerId, Registered<R>>,
+    handlers: BTreeMap<HandlerId, Registered<I>>,
     next_id: u64,
     /// Handlers that the change under way has removed.
-    removed: Vec<Registered<R>>,
+    removed: Vec<Registered<I>>,
     /// Made when a connection asks for it, dropped when the routes change.
-    snapshot: Option<Snapshot<R>>,
+    snapshot: Option<Snapshot<I>>,
 }
 
 /// The routes and handlers at one time.
-pub(crate) struct Snapshot<R: Runtime> {
+pub(crate) struct Snapshot<I> {
     pub(crate) version: u64,
     pub(crate) router: Arc<Router>,
-    handlers: Arc<BTreeMap<HandlerId, Registered<R>>>,
+    handlers: Arc<BTreeMap<HandlerId, Registered<I>>>,
 }
 
-struct Registered<R: Runtime> {
-    handler: Arc<Handler<R>>,
+struct Registered<I> {
+    handler: Arc<Handler<I>>,
     /// For a handler of one message: the key that it is registered under.
     once: Option<RouteKey>,
 }
 
-impl<R: Runtime> Endpoint<R> {
+impl<I> Endpoint<I> {
     pub(crate) fn new(config: EndpointConfig, default: DefaultRoute) -> Self {
         let mut router = Router::new();
         router.set_default_route(default);
@@ -72,7 +72,7 @@ impl<R: Runtime> Endpoint<R> {
         &self,
         key: RouteKey,
         layers: Layers,
-        handler: Arc<Handler<R>>,
+        handler: Arc<Handler<I>>,
     ) {
         self.change(|routes| {
             let id = routes.register(handler, None);
@@ -85,7 +85,7 @@ impl<R: Runtime> Endpoint<R> {
         &self,
         key: RouteKey,
         layers: Layers,
-        handler: Arc<Handler<R>>,
+        handler: Arc<Handler<I>>,
     ) {
         self.change(|routes| {
             let id = routes.register(handler, Some(key.clone()));
@@ -108,7 +108,7 @@ impl<R: Runtime> Endpoint<R> {
         })
     }
 
-    pub(crate) fn set_default_handler(&self, handler: Arc<Handler<R>>) {
+    pub(crate) fn set_default_handler(&self, handler: Arc<Handler<I>>) {
         self.change(|routes| {
             let id = routes.register(handler, None);
             if let DefaultRoute::Handler(old) = routes.router.default_route() {
@@ -120,6 +120,15 @@ impl<R: Runtime> Endpoint<R> {
 
     pub(crate) fn set_extractor(&self, extractor: Option<Arc<dyn KeyExtractor>>) {
         self.change(|routes| routes.router.set_extractor(extractor));
+    }
+
+    /// Routes the messages of peers to [`HandlerId::PEERS`].
+    pub(crate) fn manage_peers(&self, by: &PeerManagement) {
+        self.change(|routes| routes.router.manage_peers(by));
+    }
+
+    pub(crate) fn unmanage_peers(&self, by: &PeerManagement) {
+        self.change(|routes| routes.router.unmanage_peers(by));
     }
 
     /// Drops every handler, and with them what they have captured.
@@ -135,7 +144,7 @@ impl<R: Runtime> Endpoint<R> {
         self.version.load(Ordering::Acquire)
     }
 
-    pub(crate) fn snapshot(&self) -> Snapshot<R> {
+    pub(crate) fn snapshot(&self) -> Snapshot<I> {
         let mut routes = lock(&self.routes);
         let version = self.version();
         let routes = &mut *routes;
@@ -174,7 +183,7 @@ impl<R: Runtime> Endpoint<R> {
 
     /// Changes the routes. What is removed is dropped after the lock has been
     /// released: a handler may have captured anything.
-    fn change<T>(&self, change: impl FnOnce(&mut Routes<R>) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut Routes<I>) -> T) -> T {
         let (outcome, old) = {
             let mut routes = lock(&self.routes);
             let snapshot = routes.snapshot.take();
@@ -188,10 +197,10 @@ impl<R: Runtime> Endpoint<R> {
     }
 }
 
-impl<R: Runtime> Routes<R> {
+impl<I> Routes<I> {
     fn register(
         &mut self,
-        handler: Arc<Handler<R>>,
+        handler: Arc<Handler<I>>,
         once: Option<RouteKey>,
     ) -> HandlerId {
         let id = HandlerId(self.next_id);
@@ -208,18 +217,18 @@ impl<R: Runtime> Routes<R> {
     }
 }
 
-impl<R: Runtime> Snapshot<R> {
+impl<I> Snapshot<I> {
     /// A handler, and its key if it serves one message only.
     pub(crate) fn handler(
         &self,
         id: HandlerId,
-    ) -> Option<(&Arc<Handler<R>>, Option<&RouteKey>)> {
+    ) -> Option<(&Arc<Handler<I>>, Option<&RouteKey>)> {
         let registered = self.handlers.get(&id)?;
         Some((&registered.handler, registered.once.as_ref()))
     }
 }
 
-impl<R: Runtime> Clone for Snapshot<R> {
+impl<I> Clone for Snapshot<I> {
     fn clone(&self) -> Self {
         Self {
             version: self.version,
@@ -229,7 +238,7 @@ impl<R: Runtime> Clone for Snapshot<R> {
     }
 }
 
-impl<R: Runtime> Clone for Registered<R> {
+impl<I> Clone for Registered<I> {
     fn clone(&self) -> Self {
         Self {
             handler: Arc::clone(&self.handler),
@@ -238,7 +247,7 @@ impl<R: Runtime> Clone for Registered<R> {
     }
 }
 
-impl<R: Runtime> fmt::Debug for Endpoint<R> {
+impl<I> fmt::Debug for Endpoint<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
             .field("config", &self.config)

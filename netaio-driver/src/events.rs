@@ -1,4 +1,4 @@
-//! What happens to connections, for whoever wants to know.
+//! What happens to connections and peers, for whoever wants to know.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::stream::Stream;
-use netaio_proto::CloseReason;
+use netaio_proto::{CloseReason, PeerEvent};
 
 use crate::endpoint::lock;
 use crate::server_name::ServerName;
@@ -35,6 +35,14 @@ pub enum ConnectionEvent {
         /// Why.
         reason: CloseReason,
     },
+    /// A client has connected again by itself, and has renewed its
+    /// subscriptions. A `Connected` came before.
+    Reconnected {
+        /// The server's name.
+        server: ServerName,
+        /// The other end.
+        remote: SocketAddr,
+    },
     /// A client is about to connect again.
     Reconnecting {
         /// The server's name.
@@ -46,52 +54,58 @@ pub enum ConnectionEvent {
     },
 }
 
-/// A stream of [`ConnectionEvent`]s. A reader that is more than 256 events
-/// behind loses the oldest.
+/// A stream of events. A reader that is more than 256 events behind loses the
+/// oldest.
 #[derive(Debug)]
-pub struct ConnectionEvents {
-    receiver: Pin<Box<async_channel::Receiver<ConnectionEvent>>>,
+pub struct EventStream<E> {
+    receiver: Pin<Box<async_channel::Receiver<E>>>,
 }
 
-impl ConnectionEvents {
-    /// The next event; `None` once the client or server is gone. Cancel safe.
-    pub async fn next(&mut self) -> Option<ConnectionEvent> {
+/// What happens to connections, as a stream.
+pub type ConnectionEvents = EventStream<ConnectionEvent>;
+
+/// What happens to peers, as a stream.
+pub type PeerEvents = EventStream<PeerEvent>;
+
+impl<E> EventStream<E> {
+    /// The next event; `None` once what it is about is gone. Cancel safe.
+    pub async fn next(&mut self) -> Option<E> {
         self.receiver.recv().await.ok()
     }
 
     /// The next event if there is one already.
-    pub fn try_next(&mut self) -> Option<ConnectionEvent> {
+    pub fn try_next(&mut self) -> Option<E> {
         self.receiver.try_recv().ok()
     }
 }
 
-impl Stream for ConnectionEvents {
-    type Item = ConnectionEvent;
+impl<E> Stream for EventStream<E> {
+    type Item = E;
 
     fn poll_next(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<ConnectionEvent>> {
+    ) -> Poll<Option<E>> {
         self.receiver.as_mut().poll_next(context)
     }
 }
 
 /// All who want to know.
-#[derive(Debug, Default)]
-pub(crate) struct Events {
-    senders: Mutex<Vec<async_channel::Sender<ConnectionEvent>>>,
+#[derive(Debug)]
+pub(crate) struct Events<E> {
+    senders: Mutex<Vec<async_channel::Sender<E>>>,
 }
 
-impl Events {
-    pub(crate) fn subscribe(&self) -> ConnectionEvents {
+impl<E: Clone> Events<E> {
+    pub(crate) fn subscribe(&self) -> EventStream<E> {
         let (sender, receiver) = async_channel::bounded(KEPT);
         lock(&self.senders).push(sender);
-        ConnectionEvents {
+        EventStream {
             receiver: Box::pin(receiver),
         }
     }
 
-    pub(crate) fn send(&self, event: &ConnectionEvent) {
+    pub(crate) fn send(&self, event: &E) {
         // Sending wakes readers, which is not to be done under the lock.
         let senders = lock(&self.senders).clone();
         let mut closed = false;
@@ -100,6 +114,14 @@ impl Events {
         }
         if closed {
             lock(&self.senders).retain(|sender| !sender.is_closed());
+        }
+    }
+}
+
+impl<E> Default for Events<E> {
+    fn default() -> Self {
+        Self {
+            senders: Mutex::default(),
         }
     }
 }

@@ -163,14 +163,13 @@ where
     }
 }
 
-/// A handler, whatever closure it is.
-pub(crate) type Handler<R> = dyn Fn(Incoming<R>) -> Outcome<Answer> + Send + Sync;
+/// A handler, whatever closure it is. `I` is what it is given.
+pub(crate) type Handler<I> = dyn Fn(I) -> Outcome<Answer> + Send + Sync;
 
 /// A closure as a handler.
-pub(crate) fn erase<R, F, O, K>(handler: F) -> Arc<Handler<R>>
+pub(crate) fn erase<I, F, O, K>(handler: F) -> Arc<Handler<I>>
 where
-    R: Runtime,
-    F: Fn(Incoming<R>) -> O + Send + Sync + 'static,
+    F: Fn(I) -> O + Send + Sync + 'static,
     O: IntoOutcome<K>,
 {
     Arc::new(move |incoming| handler(incoming).into_outcome())
@@ -195,9 +194,10 @@ pub struct AuthFailure {
 pub(crate) type AuthErrorHandler =
     dyn Fn(AuthFailure) -> Option<Message> + Send + Sync;
 
-/// The methods by which clients and servers alike take handlers.
+/// The methods by which clients, servers and nodes alike take handlers, which are
+/// given an `$incoming`.
 macro_rules! handler_methods {
-    () => {
+    ($incoming:ty) => {
         /// Handles messages. The key is a type, a pair `(type, uri)` or a triple
         /// `(type, uri, address)`; the narrowest key that has a handler decides.
         ///
@@ -208,7 +208,7 @@ macro_rules! handler_methods {
         /// `ERROR`.
         pub fn on<F, O, K>(&self, key: impl Into<RouteKey>, handler: F)
         where
-            F: Fn(Incoming<R>) -> O + Send + Sync + 'static,
+            F: Fn($incoming) -> O + Send + Sync + 'static,
             O: IntoOutcome<K>,
         {
             self.on_with(key, Layers::new(), handler);
@@ -222,7 +222,7 @@ macro_rules! handler_methods {
             inner: Layers,
             handler: F,
         ) where
-            F: Fn(Incoming<R>) -> O + Send + Sync + 'static,
+            F: Fn($incoming) -> O + Send + Sync + 'static,
             O: IntoOutcome<K>,
         {
             let handler = $crate::handler::erase(handler);
@@ -232,7 +232,7 @@ macro_rules! handler_methods {
         /// Handles the next message of a key, and no other.
         pub fn once<F, O, K>(&self, key: impl Into<RouteKey>, handler: F)
         where
-            F: Fn(Incoming<R>) -> O + Send + Sync + 'static,
+            F: Fn($incoming) -> O + Send + Sync + 'static,
             O: IntoOutcome<K>,
         {
             self.once_with(key, Layers::new(), handler);
@@ -245,7 +245,7 @@ macro_rules! handler_methods {
             inner: Layers,
             handler: F,
         ) where
-            F: Fn(Incoming<R>) -> O + Send + Sync + 'static,
+            F: Fn($incoming) -> O + Send + Sync + 'static,
             O: IntoOutcome<K>,
         {
             let handler = $crate::handler::erase(handler);
@@ -263,12 +263,12 @@ macro_rules! handler_methods {
             self.inner.endpoint.remove_once(&key.into())
         }
 
-        /// Handles messages that no other handler takes. Without it a server
-        /// answers them with `NOT_FOUND`, and a client keeps them for
+        /// Handles messages that no other handler takes. Without it a server or
+        /// node answers them with `NOT_FOUND`, and a client keeps them for
         /// `receive_once`.
         pub fn set_default_handler<F, O, K>(&self, handler: F)
         where
-            F: Fn(Incoming<R>) -> O + Send + Sync + 'static,
+            F: Fn($incoming) -> O + Send + Sync + 'static,
             O: IntoOutcome<K>,
         {
             let handler = $crate::handler::erase(handler);

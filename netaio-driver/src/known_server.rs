@@ -197,6 +197,11 @@ impl<R: Runtime> KnownServer<R> {
         attempt
     }
 
+    /// Whether there is no connection, and nobody is making one.
+    pub(crate) fn is_apart(&self) -> bool {
+        lock(&self.state).stage == Stage::Apart
+    }
+
     /// Keeps where reconnecting has got to, now that a connection is made.
     pub(crate) fn keep_backoff(&self, backoff: Backoff, now: Instant) {
         lock(&self.state).backoff = Some((backoff, now));

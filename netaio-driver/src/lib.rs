@@ -1,7 +1,7 @@
 //! The async glue of netaio, once, generic over a runtime.
 //!
-//! [`TcpClient`] and [`TcpServer`] put the state machines of `netaio-proto` to
-//! work on sockets. They know no runtime by name: whatever implements
+//! [`TcpClient`], [`TcpServer`] and [`UdpNode`] put the state machines of
+//! `netaio-proto` to work on sockets. They know no runtime by name: whatever implements
 //! [`Runtime`] will do. To use them, take `netaio-tokio` or `netaio-asyncstd`,
 //! which give them concrete names; take this crate to bring a runtime of your
 //! own.
@@ -20,30 +20,44 @@ mod handler;
 mod inbox;
 mod known_server;
 mod link;
+mod node;
+mod node_task;
+mod peers;
+mod pubsub;
 mod reconnect;
+mod reply;
 mod request;
+mod running;
 mod runtime;
 mod server;
 mod server_name;
+mod subscription;
 mod task;
 mod tasks;
 mod timeout;
+mod udp;
+mod waiters;
 
 pub use netaio_proto::*;
 
-pub use builder::{ClientBuilder, ServerBuilder};
+pub use builder::{ClientBuilder, NodeBuilder, ServerBuilder};
 pub use client::{ConnectError, TcpClient};
-pub use events::{ConnectionEvent, ConnectionEvents};
+pub use events::{ConnectionEvent, ConnectionEvents, EventStream, PeerEvents};
 pub use handler::{
     Answer, AuthFailure, Deferred, Incoming, IntoAnswer, IntoOutcome, Outcome, Plain,
 };
 pub use known_server::ServerOptions;
 pub use link::Link;
+pub use node::{IncomingDatagram, UdpNode};
 pub use reconnect::{AutoReconnectTimeoutHandler, Reconnecting};
 pub use request::{RequestBuilder, RequestFuture};
-pub use runtime::{ByteStream, Runtime, Timer, WrapStream};
+pub use runtime::{ByteStream, DatagramSocket, Runtime, Timer, WrapStream};
 pub use server::TcpServer;
 pub use server_name::ServerName;
+pub use subscription::{
+    Notification, SubscribeBuilder, Subscription, SubscriptionEnd,
+};
 pub use timeout::{
     IntoTimeoutOutcome, IntoTimeoutResult, TimeoutEvent, TimeoutKind,
 };
+pub use udp::MulticastInterface;

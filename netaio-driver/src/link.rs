@@ -5,28 +5,28 @@
 //! something to do wakes the task.
 
 use std::fmt;
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::time::Duration;
 
 use event_listener::Event;
 use netaio_proto::{
     CloseReason, Connection, Counters, EndpointConfig, Instant, Layers, Message,
-    MessageType, OuterUse, Request, RequestError, RequestId, SendError,
+    MessageType, OuterUse, Peer, Request, RequestError, RequestId, Sealed,
+    SendError,
 };
-use slab::Slab;
 
 use crate::endpoint::{Endpoint, lock};
 use crate::handler::Incoming;
 use crate::inbox::Inbox;
+use crate::reply::{Origin, ReplyFuture};
 use crate::request::RequestBuilder;
 use crate::runtime::{Runtime, until};
 use crate::server_name::ServerName;
 use crate::timeout::TimedOut;
+use crate::waiters::Waiters;
 
 /// One live connection.
 ///
@@ -39,7 +39,7 @@ pub struct Link<R: Runtime> {
 
 pub(crate) struct Shared<R: Runtime> {
     pub(crate) runtime: R,
-    pub(crate) endpoint: Arc<Endpoint<R>>,
+    pub(crate) endpoint: Arc<Endpoint<Incoming<R>>>,
     pub(crate) owner: Weak<dyn Owner<R>>,
     label: LinkLabel,
     state: Mutex<LinkState>,
@@ -63,6 +63,9 @@ pub(crate) trait Owner<R: Runtime>: Send + Sync {
     /// A request was not answered in time. Called before the caller is told.
     fn timed_out(self: Arc<Self>, link: &Link<R>, timed_out: TimedOut);
 
+    /// A message by or about a peer came; gives what to answer.
+    fn peer_message(&self, link: &Link<R>, message: &Message) -> Option<Message>;
+
     /// The connection is over.
     fn ended(self: Arc<Self>, link: &Link<R>, reason: &CloseReason);
 }
@@ -70,25 +73,16 @@ pub(crate) trait Owner<R: Runtime>: Send + Sync {
 pub(crate) struct LinkState {
     pub(crate) connection: Connection,
     pub(crate) inbox: Inbox,
-    waiters: Slab<Waiter>,
-    /// Which waiter waits for the request in a slot.
-    waiting: Vec<usize>,
+    pub(crate) waiters: Waiters,
     /// Of the task, if it sleeps.
     task: Option<Waker>,
     closed: Option<CloseReason>,
 }
 
-struct Waiter {
-    /// Slots are used again, requests are not.
-    request: RequestId,
-    outcome: Option<Result<Message, RequestError>>,
-    waker: Option<Waker>,
-}
-
 impl<R: Runtime> Link<R> {
     pub(crate) fn new(
         runtime: R,
-        endpoint: Arc<Endpoint<R>>,
+        endpoint: Arc<Endpoint<Incoming<R>>>,
         owner: Weak<dyn Owner<R>>,
         label: LinkLabel,
         config: Arc<EndpointConfig>,
@@ -105,8 +99,7 @@ impl<R: Runtime> Link<R> {
             state: Mutex::new(LinkState {
                 connection,
                 inbox: Inbox::default(),
-                waiters: Slab::new(),
-                waiting: Vec::new(),
+                waiters: Waiters::default(),
                 task: None,
                 closed: None,
             }),
@@ -146,6 +139,12 @@ impl<R: Runtime> Link<R> {
     /// What the connection has done so far.
     pub fn counters(&self) -> Counters {
         self.lock().connection.counters()
+    }
+
+    /// Memory of notifications that wait for the peer to take them, in bytes; at
+    /// most `Limits::max_notices`.
+    pub fn notices(&self) -> usize {
+        self.lock().connection.notices()
     }
 
     /// Requests of this side that wait for a reply.
@@ -280,6 +279,23 @@ impl<R: Runtime> Link<R> {
 
     // --- for the rest of the driver ---
 
+    /// Gives up a request that nobody waits for any more.
+    pub(crate) fn leave(&self, waiter: usize, request: RequestId) {
+        let mut state = self.lock();
+        if !state.waiters.leave(waiter) {
+            return;
+        }
+        let now = self.shared.runtime.now();
+        state.connection.cancel(now, request);
+        // A connection that is ending may have waited for just this reply.
+        let ending = state.connection.can_send() == Err(SendError::Closed);
+        let task = if ending { state.task.take() } else { None };
+        drop(state);
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
     pub(crate) fn shared(&self) -> &Shared<R> {
         &self.shared
     }
@@ -324,6 +340,39 @@ impl<R: Runtime> Link<R> {
         self.shared.changed.notify(usize::MAX);
     }
 
+    /// Sends a message, if there is room for it now.
+    pub(crate) fn try_send(
+        &self,
+        message: Message,
+        inner: &Layers,
+    ) -> Result<(), SendError> {
+        self.act(|state, now| state.connection.send(now, message, inner))
+    }
+
+    /// Puts a message in line that was sealed for many.
+    pub(crate) fn notify_sealed(&self, message: &Sealed) -> Result<u64, SendError> {
+        self.act(|state, now| state.connection.notify(now, message))
+    }
+
+    /// Seals a message for this connection alone, and puts it in line with those
+    /// that were sealed for many.
+    pub(crate) fn seal_and_notify(
+        &self,
+        message: Message,
+        inner: &Layers,
+        outer: OuterUse,
+    ) -> Result<u64, SendError> {
+        self.act(|state, now| {
+            let sealed = state.connection.seal(message, inner, outer)?;
+            state.connection.notify(now, &sealed)
+        })
+    }
+
+    /// Says who is at the other end.
+    pub(crate) fn set_peer(&self, peer: Option<Arc<Peer>>) {
+        self.lock().connection.set_peer(peer);
+    }
+
     /// Does something to the connection, and wakes its task.
     fn act<T>(&self, action: impl FnOnce(&mut LinkState, Instant) -> T) -> T {
         let now = self.shared.runtime.now();
@@ -346,11 +395,11 @@ impl<R: Runtime> Link<R> {
             }
             match state.connection.request(now, request) {
                 Err(error) => Submitted::Failed(error.into()),
-                Ok(request) => Submitted::Sent(ReplyFuture {
-                    link: self.clone(),
-                    request,
-                    waiter: Some(state.wait_for(request)),
-                }),
+                Ok(request) => {
+                    let waiter = state.waiters.wait_for(request);
+                    let origin = Origin::Link(self.clone());
+                    Submitted::Sent(ReplyFuture::new(origin, request, waiter))
+                }
             }
         })
     }
@@ -424,55 +473,6 @@ impl LinkState {
         }
     }
 
-    /// Makes a place for whoever waits for the reply to a request.
-    fn wait_for(&mut self, request: RequestId) -> usize {
-        let waiter = self.waiters.insert(Waiter {
-            request,
-            outcome: None,
-            waker: None,
-        });
-        let slot = request.slot();
-        if self.waiting.len() <= slot {
-            self.waiting.resize(slot + 1, usize::MAX);
-        }
-        self.waiting[slot] = waiter;
-        waiter
-    }
-
-    /// Who waits for a request that has just ended. From then on its slot may
-    /// be another request's.
-    pub(crate) fn waiter(&self, request: RequestId) -> Option<usize> {
-        self.waiting.get(request.slot()).copied()
-    }
-
-    /// Ends a request; gives whom to wake, once the lock is released.
-    #[must_use]
-    pub(crate) fn complete(
-        &mut self,
-        request: RequestId,
-        outcome: Result<Message, RequestError>,
-    ) -> Option<Waker> {
-        let waiter = self.waiter(request)?;
-        self.tell(waiter, request, outcome)
-    }
-
-    /// Tells a waiter, unless it has gone; gives whom to wake, once the lock is
-    /// released.
-    #[must_use]
-    pub(crate) fn tell(
-        &mut self,
-        waiter: usize,
-        request: RequestId,
-        outcome: Result<Message, RequestError>,
-    ) -> Option<Waker> {
-        let waiter = self.waiters.get_mut(waiter)?;
-        if waiter.request != request {
-            return None;
-        }
-        waiter.outcome = Some(outcome);
-        waiter.waker.take()
-    }
-
     pub(crate) fn set_closed(&mut self, reason: CloseReason) {
         self.closed = Some(reason);
         self.task = None;
@@ -481,72 +481,7 @@ impl LinkState {
     /// Gives back memory that an idle connection does not need.
     pub(crate) fn release(&mut self) {
         self.connection.release_buffers();
-        if self.waiters.is_empty() && self.waiters.capacity() > 1024 {
-            self.waiters = Slab::new();
-            self.waiting = Vec::new();
-        }
-    }
-}
-
-/// Waits for the reply to a request that has been sent. Dropping it gives the
-/// request up and leaves nothing behind.
-pub(crate) struct ReplyFuture<R: Runtime> {
-    link: Link<R>,
-    request: RequestId,
-    /// `None` once the outcome has been taken.
-    waiter: Option<usize>,
-}
-
-impl<R: Runtime> Future for ReplyFuture<R> {
-    type Output = Result<Message, RequestError>;
-
-    fn poll(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Self::Output> {
-        let Some(waiter) = self.waiter else {
-            return Poll::Pending;
-        };
-        let mut state = self.link.lock();
-        let Some(waiting) = state.waiters.get_mut(waiter) else {
-            return Poll::Pending;
-        };
-        let Some(outcome) = waiting.outcome.take() else {
-            match &mut waiting.waker {
-                Some(waker) => waker.clone_from(context.waker()),
-                waker => *waker = Some(context.waker().clone()),
-            }
-            return Poll::Pending;
-        };
-        state.waiters.remove(waiter);
-        drop(state);
-        self.waiter = None;
-        Poll::Ready(outcome)
-    }
-}
-
-impl<R: Runtime> Drop for ReplyFuture<R> {
-    fn drop(&mut self) {
-        let Some(waiter) = self.waiter else {
-            return;
-        };
-        let mut state = self.link.lock();
-        let ended = state
-            .waiters
-            .try_remove(waiter)
-            .is_none_or(|waiter| waiter.outcome.is_some());
-        if ended {
-            return;
-        }
-        let now = self.link.shared.runtime.now();
-        state.connection.cancel(now, self.request);
-        // A connection that is ending may have waited for just this reply.
-        let ending = state.connection.can_send() == Err(SendError::Closed);
-        let task = if ending { state.task.take() } else { None };
-        drop(state);
-        if let Some(task) = task {
-            task.wake();
-        }
+        self.waiters.release();
     }
 }
 

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netaio_proto::{Backoff, Random};
+use netaio_proto::{Backoff, CloseReason, Random};
 
 use crate::client::{TcpClient, WeakTcpClient};
 use crate::events::ConnectionEvent;
@@ -14,6 +14,7 @@ use crate::handler::Outcome;
 use crate::known_server::Attempt;
 use crate::link::fresh_seed;
 use crate::runtime::{Runtime, until};
+use crate::server_name::ServerName;
 use crate::timeout::{IntoTimeoutOutcome, TimeoutEvent, TimeoutKind};
 
 type OnReconnect<R> =
@@ -135,6 +136,12 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
         attempt: Attempt<R>,
     ) -> Result<(), String> {
         let name = attempt.server().name().clone();
+        let _end = EndIfApart {
+            client: client.clone(),
+            server: name.clone(),
+        };
+        // Dropped before what looks for whether anybody is connecting.
+        let attempt = attempt;
         let seed = fresh_seed().map_err(|error| error.to_string())?;
         let mut random = Random::from_seed(seed);
         let gave_up =
@@ -170,7 +177,12 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
             });
             let timeout = Some(self.connect_timeout);
             let error = match client.attempt(&attempt, timeout).await {
-                Ok(_) => {
+                Ok(link) => {
+                    let remote = link.remote();
+                    client.events_sender().send(&ConnectionEvent::Reconnected {
+                        server: name.clone(),
+                        remote,
+                    });
                     // Counted, should it be lost at once.
                     let mut kept = backoff.clone();
                     if kept.attempts() == 0 {
@@ -195,6 +207,21 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
                 Outcome::Ready(result) => result,
                 Outcome::Pending(future) => future.await,
             },
+        }
+    }
+}
+
+/// Dropped when a reconnect has ended: if there is no connection then, and nobody
+/// makes one, subscriptions end.
+struct EndIfApart<R: Runtime> {
+    client: WeakTcpClient<R>,
+    server: ServerName,
+}
+
+impl<R: Runtime> Drop for EndIfApart<R> {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.upgrade() {
+            client.end_if_apart(&self.server, &CloseReason::Local);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,7 +14,9 @@ use netaio_proto::{
 use smallvec::SmallVec;
 
 use crate::client::TcpClient;
-use crate::link::{Link, ReplyFuture, Submitted};
+use crate::link::{Link, Submitted};
+use crate::node::NodeHandle;
+use crate::reply::ReplyFuture;
 use crate::runtime::Runtime;
 use crate::server_name::ServerName;
 
@@ -40,6 +43,7 @@ pub struct RequestBuilder<R: Runtime> {
 enum Target<R: Runtime> {
     Link(Link<R>),
     Client(TcpClient<R>, Option<ServerName>),
+    Node(NodeHandle<R>, SocketAddr),
 }
 
 impl<R: Runtime> RequestBuilder<R> {
@@ -49,6 +53,15 @@ impl<R: Runtime> RequestBuilder<R> {
 
     pub(crate) fn by(client: TcpClient<R>, kind: MessageType, uri: &[u8]) -> Self {
         Self::new(Target::Client(client, None), kind, uri)
+    }
+
+    pub(crate) fn to(
+        node: NodeHandle<R>,
+        address: SocketAddr,
+        kind: MessageType,
+        uri: &[u8],
+    ) -> Self {
+        Self::new(Target::Node(node, address), kind, uri)
     }
 
     fn new(target: Target<R>, message_type: MessageType, uri: &[u8]) -> Self {
@@ -80,7 +93,7 @@ impl<R: Runtime> RequestBuilder<R> {
     }
 
     /// The server to ask, if it is not the client's default one. No effect on
-    /// a request over a [`Link`].
+    /// a request over a [`Link`] or by a node.
     pub fn server(mut self, server: impl Into<ServerName>) -> Self {
         if let Target::Client(_, chosen) = &mut self.target {
             *chosen = Some(server.into());
@@ -107,14 +120,14 @@ impl<R: Runtime> RequestBuilder<R> {
         self
     }
 
-    /// Whether to use the client's own auth plugin. Without it the reply need
+    /// Whether to use the endpoint's own auth plugin. Without it the reply need
     /// not be authenticated either. Default: yes.
     pub fn use_auth(mut self, use_it: bool) -> Self {
         self.outer.auth = use_it;
         self
     }
 
-    /// Whether to use the client's own cipher plugin. Without it the reply need
+    /// Whether to use the endpoint's own cipher plugin. Without it the reply need
     /// not be encrypted either. Default: yes.
     pub fn use_cipher(mut self, use_it: bool) -> Self {
         self.outer.cipher = use_it;
@@ -147,37 +160,37 @@ impl<R: Runtime> RequestBuilder<R> {
             Ok(request) => request,
             Err(error) => return State::Failed(Some(error)),
         };
-        let link = match &self.target {
-            Target::Link(link) => Some(link.clone()),
-            Target::Client(client, server) => client.live_link(server.as_ref()),
-        };
-        if let Some(link) = link {
-            match link.try_request(request) {
-                Submitted::Sent(reply) => return State::Waiting(reply),
-                Submitted::Failed(error) => return State::Failed(Some(error)),
-                Submitted::NotNow(again, _) => {
-                    return State::Starting(Box::pin(self.start_later(again)));
+        let submitted = match &self.target {
+            Target::Link(link) => link.try_request(request),
+            Target::Client(client, server) => {
+                match client.live_link(server.as_ref()) {
+                    Some(link) => link.try_request(request),
+                    None => return State::Starting(self.start_later(request)),
                 }
             }
+            Target::Node(node, to) => node.try_request(*to, request),
+        };
+        match submitted {
+            Submitted::Sent(reply) => State::Waiting(reply),
+            Submitted::Failed(error) => State::Failed(Some(error)),
+            Submitted::NotNow(again, _) => State::Starting(self.start_later(again)),
         }
-        State::Starting(Box::pin(self.start_later(request)))
     }
 
-    /// Waits for a connection, or for room on it, and sends the request.
-    async fn start_later(
-        self,
-        request: Request,
-    ) -> Result<ReplyFuture<R>, RequestError> {
+    /// Waits for a connection, or for room, and sends the request.
+    fn start_later(self, request: Request) -> Starting<R> {
+        let timeout = self.timeout;
         match self.target {
-            Target::Link(link) => {
-                let deadline = link.shared().runtime.now() + self.timeout;
+            Target::Link(link) => Box::pin(async move {
+                let deadline = link.shared().runtime.now() + timeout;
                 link.request_when_possible(request, deadline).await
-            }
-            Target::Client(client, server) => {
-                client
-                    .request_when_possible(server, request, self.timeout)
-                    .await
-            }
+            }),
+            Target::Client(client, server) => Box::pin(async move {
+                client.request_when_possible(server, request, timeout).await
+            }),
+            Target::Node(node, to) => Box::pin(async move {
+                node.request_when_possible(to, request, timeout).await
+            }),
         }
     }
 }

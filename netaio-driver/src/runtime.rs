@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::task::{Context, Poll};
 
 use netaio_proto::Instant;
@@ -18,6 +18,8 @@ pub trait Runtime: Clone + fmt::Debug + Send + Sync + 'static {
     type TcpStream: ByteStream;
     /// A listening TCP socket.
     type TcpListener: Send + Sync + 'static;
+    /// A UDP socket.
+    type UdpSocket: DatagramSocket;
     /// A timer.
     type Timer: Timer;
 
@@ -55,6 +57,13 @@ pub trait Runtime: Clone + fmt::Debug + Send + Sync + 'static {
     ///
     /// Whatever the system says.
     fn local_addr(&self, listener: &Self::TcpListener) -> io::Result<SocketAddr>;
+
+    /// Takes over a UDP socket that is bound and does not block.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system says.
+    fn udp_socket(&self, socket: UdpSocket) -> io::Result<Self::UdpSocket>;
 
     /// The addresses of a `host:port`.
     fn resolve(
@@ -94,6 +103,25 @@ pub trait ByteStream: Send + Unpin + 'static {
 
     /// Says that no more will be written.
     fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// A socket for datagrams.
+pub trait DatagramSocket: Send + Unpin + 'static {
+    /// Receives a datagram into `buffer`; gives how many bytes it has, and where
+    /// it came from.
+    fn poll_recv_from(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>>;
+
+    /// Sends a datagram.
+    fn poll_send_to(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+        to: SocketAddr,
+    ) -> Poll<io::Result<usize>>;
 }
 
 /// A timer that can be set again and again.

@@ -6,19 +6,24 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use event_listener::Event;
 use futures_util::future::{Either, select};
 use netaio_proto::{
-    Backoff, CloseReason, Counters, KeyExtractor, Layers, Message, Random, RouteKey,
+    Backoff, CloseReason, Counters, KeyExtractor, KnownPeer, Layers, Message,
+    OuterUse, Peer, PeerError, PeerManagement, PluginError, Random, RouteKey,
+    Sealer, SendError, SubscribeError, Subscriptions,
 };
 
 use crate::builder::ServerBuilder;
 use crate::endpoint::{Endpoint, lock};
-use crate::events::{ConnectionEvent, ConnectionEvents, Events};
+use crate::events::{ConnectionEvent, ConnectionEvents, Events, PeerEvents};
 use crate::handler::{AuthFailure, Incoming, IntoOutcome, handler_methods};
-use crate::link::{Link, LinkLabel, Owner, fresh_seed};
+use crate::link::{Link, LinkLabel, Owner, fresh_seed, unix_time};
+use crate::peers::{SharedPeers, peer_methods};
+use crate::pubsub::pubsub_methods;
 use crate::runtime::{ByteStream, Runtime, WrapStream, until};
 use crate::task::ConnectionTask;
 use crate::timeout::TimedOut;
@@ -35,13 +40,17 @@ pub struct TcpServer<R: Runtime> {
 
 struct Inner<R: Runtime> {
     runtime: R,
-    endpoint: Arc<Endpoint<R>>,
+    endpoint: Arc<Endpoint<Incoming<R>>>,
     max_connections: usize,
     links: Mutex<BTreeMap<u64, Link<R>>>,
     /// Sockets that are being listened on.
     listeners: AtomicUsize,
     next_link: AtomicU64,
-    events: Events,
+    events: Events<ConnectionEvent>,
+    peers: SharedPeers,
+    subscriptions: Mutex<Subscriptions<u64>>,
+    /// Seals what goes to many. `None` if the system had no randomness to give.
+    sealer: Mutex<Option<Sealer>>,
     stopping: AtomicBool,
     stopped: AtomicBool,
     /// Tells that connections came or went, or that the server is stopping.
@@ -54,6 +63,7 @@ struct StopOnDrop<R: Runtime>(Arc<Inner<R>>);
 impl<R: Runtime> Drop for StopOnDrop<R> {
     fn drop(&mut self) {
         self.0.stop_listening();
+        self.0.say_farewell();
         self.0.begin_shutdown(Duration::ZERO);
         self.0.endpoint.clear();
     }
@@ -85,11 +95,17 @@ impl<R: Runtime> TcpServer<R> {
 
     pub(crate) fn from_parts(
         runtime: R,
-        endpoint: Endpoint<R>,
+        endpoint: Endpoint<Incoming<R>>,
         max_connections: usize,
     ) -> Self {
+        let config = &endpoint.config;
+        let sealer = fresh_seed().ok();
+        let sealer = sealer.map(|seed| Sealer::new(Arc::clone(config), seed));
         let inner = Arc::new(Inner {
             runtime,
+            peers: SharedPeers::new(config),
+            subscriptions: Mutex::new(Subscriptions::new(&config.limits)),
+            sealer: Mutex::new(sealer),
             endpoint: Arc::new(endpoint),
             max_connections,
             links: Mutex::default(),
@@ -175,6 +191,7 @@ impl<R: Runtime> TcpServer<R> {
         // at once does not reach what is about to go.
         self.inner.stop_listening();
         let _ = until(runtime, start + TURN, self.inner.no_listeners()).await;
+        self.inner.say_farewell();
         self.inner
             .begin_shutdown(deadline.duration_since(runtime.now()));
         let drained = until(runtime, deadline, self.inner.nothing_open()).await;
@@ -212,7 +229,120 @@ impl<R: Runtime> TcpServer<R> {
         counters
     }
 
-    handler_methods!();
+    handler_methods!(Incoming<R>);
+
+    // --- subscriptions ---
+
+    /// Sends a message to the connections that are subscribed to a key; gives
+    /// how many that were.
+    ///
+    /// It is sealed once for all of them, unless a plugin's work depends on who
+    /// receives it. Nobody is waited for: a client that takes too little loses
+    /// notifications, or its connection, as `Limits::max_notices` and
+    /// `Limits::lag_policy` say, and delays no other. Returns after the tasks of
+    /// connections had a turn.
+    ///
+    /// Cancel safe: the message has been queued at the first poll.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] if the message cannot be sealed.
+    pub async fn notify(
+        &self,
+        key: impl AsRef<[u8]>,
+        message: Message,
+    ) -> Result<usize, SendError> {
+        self.notify_with(key, message, &Layers::new(), OuterUse::default())
+            .await
+    }
+
+    /// Sends a message to the connections that are subscribed to a key, with
+    /// inner layers and some of the server's own plugins.
+    ///
+    /// # Errors
+    ///
+    /// As [`notify`](Self::notify).
+    pub async fn notify_with(
+        &self,
+        key: impl AsRef<[u8]>,
+        message: Message,
+        inner: &Layers,
+        outer: OuterUse,
+    ) -> Result<usize, SendError> {
+        let links = self.inner.subscribers(key.as_ref());
+        self.inner.send_to_all(&links, message, inner, outer).await
+    }
+
+    /// Sends a message to all connections; gives how many that were. Otherwise as
+    /// [`notify`](Self::notify).
+    ///
+    /// # Errors
+    ///
+    /// As [`notify`](Self::notify).
+    pub async fn broadcast(&self, message: Message) -> Result<usize, SendError> {
+        self.broadcast_with(message, &Layers::new(), OuterUse::default())
+            .await
+    }
+
+    /// Sends a message to all connections, with inner layers and some of the
+    /// server's own plugins.
+    ///
+    /// # Errors
+    ///
+    /// As [`notify`](Self::notify).
+    pub async fn broadcast_with(
+        &self,
+        message: Message,
+        inner: &Layers,
+        outer: OuterUse,
+    ) -> Result<usize, SendError> {
+        let links = self.links();
+        self.inner.send_to_all(&links, message, inner, outer).await
+    }
+
+    /// Subscribes a connection to a key; `false` if that was done already. It
+    /// ends with the connection.
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError`] if a bound is reached.
+    pub fn subscribe(
+        &self,
+        key: impl AsRef<[u8]>,
+        link: &Link<R>,
+    ) -> Result<bool, SubscribeError> {
+        self.inner.subscribe(key.as_ref(), link)
+    }
+
+    /// Ends a connection's subscription to a key; `false` if there is none.
+    pub fn unsubscribe(&self, key: impl AsRef<[u8]>, link: &Link<R>) -> bool {
+        let key = key.as_ref();
+        lock(&self.inner.subscriptions).unsubscribe(link.id(), key)
+    }
+
+    /// The connections that are subscribed to a key.
+    pub fn subscribers(&self, key: impl AsRef<[u8]>) -> Vec<Link<R>> {
+        self.inner.subscribers(key.as_ref())
+    }
+
+    pubsub_methods!(Incoming<R>);
+
+    // --- peers ---
+
+    peer_methods!();
+}
+
+/// Lets other tasks of this thread have a turn.
+async fn yield_once() {
+    let mut yielded = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// How long tasks that have nothing to wait for may take to end.
@@ -254,6 +384,110 @@ impl<R: Runtime> Inner<R> {
         self.runtime
             .spawn(ConnectionTask::new(link.clone(), stream));
         Ok(link)
+    }
+
+    fn subscribe(&self, key: &[u8], link: &Link<R>) -> Result<bool, SubscribeError> {
+        let new = lock(&self.subscriptions).subscribe(link.id(), key)?;
+        if !lock(&self.links).contains_key(&link.id()) {
+            // It has ended meanwhile, and its subscriptions with it.
+            lock(&self.subscriptions).remove_subscriber(link.id());
+        }
+        Ok(new)
+    }
+
+    fn subscribers(&self, key: &[u8]) -> Vec<Link<R>> {
+        let subscriptions = lock(&self.subscriptions);
+        let links = lock(&self.links);
+        let ids = subscriptions.subscribers(key);
+        ids.filter_map(|id| links.get(&id).cloned()).collect()
+    }
+
+    async fn send_to_all(
+        &self,
+        links: &[Link<R>],
+        message: Message,
+        inner: &Layers,
+        outer: OuterUse,
+    ) -> Result<usize, SendError> {
+        let sealed = {
+            let mut sealer = lock(&self.sealer);
+            let sealer = sealer.as_mut().ok_or_else(|| {
+                PluginError::Other("the system has no randomness".into())
+            })?;
+            match sealer.is_peer_specific(inner, outer) {
+                true => None,
+                false => {
+                    let message = message.clone();
+                    Some(sealer.seal(unix_time(), message, inner, outer)?)
+                }
+            }
+        };
+        let mut told = 0;
+        for link in links {
+            let queued = match &sealed {
+                Some(sealed) => link.notify_sealed(sealed),
+                None => link.seal_and_notify(message.clone(), inner, outer),
+            };
+            match queued {
+                Ok(_) => told += 1,
+                Err(error) => {
+                    tracing::debug!(remote = %link.remote(), %error, "not notified");
+                }
+            }
+        }
+        yield_once().await;
+        Ok(told)
+    }
+
+    fn subscribe_sender(&self, m: &Incoming<R>) -> Result<bool, SubscribeError> {
+        self.subscribe(m.uri(), m.link())
+    }
+
+    fn unsubscribe_sender(&self, m: &Incoming<R>) {
+        lock(&self.subscriptions).unsubscribe(m.link().id(), m.uri());
+    }
+
+    async fn publish(
+        &self,
+        key: &[u8],
+        notice: Message,
+        layers: &Layers,
+    ) -> Result<usize, SendError> {
+        let links = self.subscribers(key);
+        self.send_to_all(&links, notice, layers, OuterUse::default())
+            .await
+    }
+
+    /// A server says who it is when it is asked.
+    fn greet(&self) {}
+
+    /// Tells the peers among the clients that this server leaves.
+    fn say_farewell(&self) {
+        if let Some((farewell, layers)) = self.peers.farewell() {
+            self.tell_all(&farewell, &layers);
+        }
+    }
+
+    /// Sends a message to those clients that are known as peers.
+    fn tell_all(&self, message: &Message, layers: &Layers) {
+        let links: Vec<_> = lock(&self.links).values().cloned().collect();
+        for link in links {
+            if self.peers.at(link.remote()).is_some() {
+                // One that takes nothing is not told.
+                let _ = link.try_send(message.clone(), layers);
+            }
+        }
+    }
+
+    /// The peer at an address has left.
+    fn peer_left(&self, address: SocketAddr) {
+        let links = lock(&self.links);
+        let own = links.values().filter(|link| link.remote() == address);
+        let ids: Vec<_> = own.map(Link::id).collect();
+        drop(links);
+        for id in ids {
+            lock(&self.subscriptions).remove_subscriber(id);
+        }
     }
 
     fn stop_listening(&self) {
@@ -373,8 +607,20 @@ impl<R: Runtime> Owner<R> for Inner<R> {
         tracing::debug!(remote = %link.remote(), %uri, "a client did not answer");
     }
 
+    fn peer_message(&self, link: &Link<R>, message: &Message) -> Option<Message> {
+        let now = self.runtime.now();
+        let (reply, left) = self.peers.receive(now, link.remote(), message);
+        link.set_peer(self.peers.at(link.remote()).map(|known| known.peer));
+        for address in left {
+            self.peer_left(address);
+        }
+        reply
+    }
+
     fn ended(self: Arc<Self>, link: &Link<R>, reason: &CloseReason) {
         lock(&self.links).remove(&link.id());
+        lock(&self.subscriptions).remove_subscriber(link.id());
+        self.peers.disconnected(link.remote());
         self.events.send(&ConnectionEvent::Disconnected {
             server: None,
             remote: link.remote(),

@@ -12,16 +12,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Buf as _;
-use futures_util::FutureExt as _;
-use futures_util::stream::{FuturesUnordered, Stream as _};
 use netaio_proto::{
     Action, AuthFailed, CloseReason, FrameDecoder, HandlerId, Instant, Message,
     Outgoing, ReplyToken, RequestError, RequestId,
 };
 
-use crate::endpoint::Snapshot;
-use crate::handler::{Answer, AuthFailure, Incoming, Outcome, guarded};
+use crate::handler::Incoming;
 use crate::link::{Link, unix_time};
+use crate::running::{Finished, Handlers};
 use crate::runtime::{ByteStream, Runtime, Timer};
 use crate::timeout::TimedOut;
 
@@ -42,13 +40,7 @@ pub(crate) struct ConnectionTask<R: Runtime, S> {
     timer: R::Timer,
     /// What the timer is set to.
     alarm: Option<Instant>,
-    snapshot: Snapshot<R>,
-    handlers: FuturesUnordered<Running>,
-    /// Those of them that run for messages which are answers themselves, and
-    /// how many of these may.
-    unanswerable: usize,
-    most_handlers: usize,
-    replies: Vec<(ReplyToken, Finished)>,
+    handlers: Handlers<Incoming<R>>,
     timeouts: Vec<Late>,
     work: Vec<Work>,
     wakers: Vec<Waker>,
@@ -85,34 +77,6 @@ struct Late {
     error: RequestError,
 }
 
-/// How a dispatched message is answered.
-enum Finished {
-    Answer(Answer),
-    /// The handler panicked, or is not there.
-    Broken,
-    /// What the auth error handler decided.
-    Raw(Option<Message>),
-}
-
-/// A handler that was not done at once.
-struct Running {
-    token: Option<ReplyToken>,
-    future: Pin<Box<dyn Future<Output = Option<Answer>> + Send>>,
-}
-
-impl Future for Running {
-    type Output = (Option<ReplyToken>, Finished);
-
-    fn poll(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Self::Output> {
-        let answer = std::task::ready!(self.future.as_mut().poll(context));
-        let finished = answer.map_or(Finished::Broken, Finished::Answer);
-        Poll::Ready((self.token.take(), finished))
-    }
-}
-
 /// Whether a turn leaves more to do at once.
 #[derive(PartialEq)]
 enum Turn {
@@ -125,26 +89,19 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
     pub(crate) fn new(link: Link<R>, stream: S) -> Self {
         let shared = link.shared();
         let timer = shared.runtime.timer();
-        let most_handlers = shared.endpoint.config.limits.max_in_flight;
         let span = match link.server() {
             Some(server) => tracing::debug_span!("connection", %server),
             None => tracing::debug_span!("connection", from = %link.remote()),
         };
-        let snapshot = shared.endpoint.snapshot();
-        link.lock()
-            .connection
-            .set_router(Arc::clone(&snapshot.router));
+        let handlers = Handlers::new(Arc::clone(&shared.endpoint));
+        link.lock().connection.set_router(handlers.router());
         Self {
             link,
             span,
             stream,
             timer,
             alarm: None,
-            snapshot,
-            handlers: FuturesUnordered::new(),
-            unanswerable: 0,
-            most_handlers,
-            replies: Vec::new(),
+            handlers,
             timeouts: Vec::new(),
             work: Vec::new(),
             wakers: Vec::new(),
@@ -170,14 +127,14 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             self.do_work(context);
             self.tell_late();
             self.wake();
-            self.handlers = FuturesUnordered::new();
+            self.handlers.clear();
             self.parting = Some(Parting::new(now, reason));
             return Turn::Over;
         }
         self.do_work(context);
-        self.poll_handlers(context);
+        self.handlers.poll(context);
         // An answer makes room for the next request, which may be here already.
-        let answered = !self.replies.is_empty();
+        let answered = self.handlers.has_answers();
         let reads = self.hand_over(now);
         self.tell_late();
         self.wake();
@@ -220,17 +177,19 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             left -= 1;
             match action {
                 Action::Reply { request, message } => {
-                    self.wakers.extend(state.complete(request, Ok(message)));
+                    self.wakers
+                        .extend(state.waiters.complete(request, Ok(message)));
                 }
                 Action::Failed { request, error } => {
-                    self.wakers.extend(state.complete(request, Err(error)));
+                    self.wakers
+                        .extend(state.waiters.complete(request, Err(error)));
                 }
                 Action::TimedOut { request, context } => {
                     // All that timed out together are taken in one go: their
                     // slots are free, and may be other requests' in a moment.
                     left += 1;
                     let timed_out = TimedOut::new(context);
-                    if let Some(waiter) = state.waiter(request) {
+                    if let Some(waiter) = state.waiters.waiter(request) {
                         let error = timed_out.error();
                         let late = Late {
                             waiter,
@@ -274,10 +233,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
     }
 
     fn refresh_routes(&mut self) {
-        let endpoint = &self.link.shared().endpoint;
-        if endpoint.version() != self.snapshot.version {
-            self.snapshot = endpoint.snapshot();
-            let router = Arc::clone(&self.snapshot.router);
+        if let Some(router) = self.handlers.changed_router() {
             self.link.lock().connection.set_router(router);
         }
     }
@@ -294,7 +250,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
                     message,
                     reply,
                 } => self.dispatch(handler, message, reply, context),
-                Work::AuthFailed(failed) => self.auth_failed(failed),
+                Work::AuthFailed(failed) => self.handlers.auth_failed(failed),
                 Work::TimedOut(late, timed_out) => {
                     if let Some(owner) = self.link.shared().owner.upgrade() {
                         owner.timed_out(&self.link, timed_out);
@@ -313,86 +269,19 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         token: Option<ReplyToken>,
         context: &mut Context<'_>,
     ) {
-        let Some((handler, once)) = self.snapshot.handler(id) else {
-            // Removed between routing and now: as if it had never been there.
-            let reply = message.not_found().map_err(|e| e.to_string());
-            self.answered(token, Finished::Answer(reply.map(Some)));
+        let link = &self.link;
+        if id == HandlerId::PEERS {
+            let owner = link.shared().owner.upgrade();
+            let reply = owner.and_then(|o| o.peer_message(link, &message));
+            self.handlers.answered(token, Finished::Answer(Ok(reply)));
             return;
-        };
-        if token.is_none() && self.unanswerable >= self.most_handlers {
-            // An answer holds no place among the requests in flight, which
-            // bound the handlers of all other messages.
-            tracing::warn!(uri = %message.uri_text(), "too many handlers run");
+        }
+        let incoming = |message| Incoming::new(message, link.clone());
+        let called = self
+            .handlers
+            .dispatch(id, message, token, incoming, context);
+        if !called {
             self.link.lock().inbox.count_dropped();
-            return;
-        }
-        if let Some(key) = once {
-            self.link.shared().endpoint.served(key, id);
-        }
-        let incoming = Incoming::new(message, self.link.clone());
-        match guarded("a handler", || handler(incoming)) {
-            None => self.answered(token, Finished::Broken),
-            Some(Outcome::Ready(answer)) => {
-                self.answered(token, Finished::Answer(answer));
-            }
-            Some(Outcome::Pending(mut future)) => {
-                // Often it is done at once, and then needs no place in the set.
-                let polled = guarded("a handler", || future.as_mut().poll(context));
-                match polled {
-                    None => self.answered(token, Finished::Broken),
-                    Some(Poll::Ready(answer)) => {
-                        self.answered(token, Finished::Answer(answer));
-                    }
-                    Some(Poll::Pending) => {
-                        self.unanswerable += usize::from(token.is_none());
-                        self.handlers.push(Running {
-                            token,
-                            future: Box::pin(guarded_future(future)),
-                        });
-                    }
-                }
-            }
-        }
-    }
-
-    fn auth_failed(&mut self, failed: AuthFailed) {
-        tracing::debug!(
-            from = %failed.from, layer = ?failed.layer, error = %failed.error,
-            "message failed authentication"
-        );
-        let reply = match self.link.shared().endpoint.auth_error_handler() {
-            None => failed.default_reply,
-            Some(handler) => {
-                let failure = AuthFailure {
-                    message: failed.message,
-                    from: failed.from,
-                    layer: failed.layer,
-                    error: failed.error,
-                    default_reply: failed.default_reply,
-                };
-                guarded("the auth error handler", || handler(failure)).flatten()
-            }
-        };
-        self.answered(failed.reply, Finished::Raw(reply));
-    }
-
-    fn answered(&mut self, token: Option<ReplyToken>, finished: Finished) {
-        match token {
-            Some(token) => self.replies.push((token, finished)),
-            None => {
-                if let Finished::Answer(Ok(Some(_))) = finished {
-                    tracing::debug!("an answer to an answer is not sent");
-                }
-            }
-        }
-    }
-
-    fn poll_handlers(&mut self, context: &mut Context<'_>) {
-        while let Poll::Ready(Some((token, finished))) =
-            Pin::new(&mut self.handlers).poll_next(context)
-        {
-            self.unanswerable -= usize::from(token.is_none());
-            self.answered(token, finished);
         }
     }
 
@@ -401,9 +290,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
     fn hand_over(&mut self, now: Instant) -> bool {
         let mut state = self.link.lock();
         let state = &mut *state;
-        for (token, finished) in self.replies.drain(..) {
-            answer(&mut state.connection, now, token, finished);
-        }
+        self.handlers.answer(&mut state.connection, now);
         let was_full = self.outgoing.has_remaining();
         state.connection.take_outgoing(&mut self.outgoing);
         if was_full && !self.outgoing.has_remaining() {
@@ -424,7 +311,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         let mut state = self.link.lock();
         for late in self.timeouts.drain(..) {
             let outcome = Err(late.error);
-            let waker = state.tell(late.waiter, late.request, outcome);
+            let waker = state.waiters.tell(late.waiter, late.request, outcome);
             self.wakers.extend(waker);
         }
     }
@@ -665,11 +552,15 @@ impl<R: Runtime, S> Drop for ConnectionTask<R, S> {
                     }
                     _ => continue,
                 };
-                wakers.extend(state.complete(request, Err(error)));
+                wakers.extend(state.waiters.complete(request, Err(error)));
             }
             for late in self.timeouts.drain(..) {
                 let outcome = Err(late.error);
-                wakers.extend(state.tell(late.waiter, late.request, outcome));
+                wakers.extend(state.waiters.tell(
+                    late.waiter,
+                    late.request,
+                    outcome,
+                ));
             }
             state.set_closed(CloseReason::Local);
         }
@@ -679,40 +570,4 @@ impl<R: Runtime, S> Drop for ConnectionTask<R, S> {
             owner.ended(&self.link, &CloseReason::Local);
         }
     }
-}
-
-/// Gives the connection the answer to a message.
-fn answer(
-    connection: &mut netaio_proto::Connection,
-    now: Instant,
-    token: ReplyToken,
-    finished: Finished,
-) {
-    let sent = match finished {
-        Finished::Answer(Ok(Some(reply))) | Finished::Raw(Some(reply)) => {
-            connection.reply(now, token, reply)
-        }
-        Finished::Answer(Ok(None)) | Finished::Raw(None) => {
-            connection.no_reply(token);
-            Ok(())
-        }
-        Finished::Answer(Err(text)) => {
-            tracing::warn!(%text, "a handler failed");
-            connection.reply_error(now, token, &text)
-        }
-        Finished::Broken => connection.reply_error(now, token, "internal error"),
-    };
-    if let Err(error) = sent {
-        tracing::warn!(%error, "a reply could not be sent");
-    }
-}
-
-async fn guarded_future(
-    future: Pin<Box<dyn Future<Output = Answer> + Send>>,
-) -> Option<Answer> {
-    let outcome = std::panic::AssertUnwindSafe(future).catch_unwind().await;
-    if outcome.is_err() {
-        tracing::error!("a handler panicked");
-    }
-    outcome.ok()
 }

@@ -300,10 +300,9 @@ impl Peers {
     /// Stops managing peers; gives what to tell them. Those that are known stay
     /// known until they are removed.
     pub fn stop(&mut self) -> Option<(Message, Layers)> {
-        let managed = self.managed.take()?;
-        let local = self.local.as_deref()?;
-        let message = managed.by.message(MessageType::DISCONNECT, local).ok()?;
-        Some((message, managed.by.layers))
+        let farewell = self.farewell();
+        self.managed = None;
+        farewell
     }
 
     /// By what peers are managed, if they are.
@@ -317,6 +316,15 @@ impl Peers {
         let by = self.management()?;
         let local = self.local.as_deref()?;
         let message = by.message(MessageType::ADVERTISE_PEER, local).ok()?;
+        Some((message, by.layers.clone()))
+    }
+
+    /// What says that this endpoint leaves, with its layers; `None` while peers
+    /// are not managed.
+    pub fn farewell(&self) -> Option<(Message, Layers)> {
+        let by = self.management()?;
+        let local = self.local.as_deref()?;
+        let message = by.message(MessageType::DISCONNECT, local).ok()?;
         Some((message, by.layers.clone()))
     }
 

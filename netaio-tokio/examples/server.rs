@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use netaio_tokio::{
-    HmacAuthPlugin, Incoming, Layers, Link, Message, MessageType, TcpServer, TooLong,
+    HmacAuthPlugin, Incoming, Layers, Message, MessageType, TcpServer, TooLong,
 };
 
 #[tokio::main]
@@ -47,7 +47,6 @@ async fn main() -> io::Result<()> {
 #[derive(Default)]
 struct Store {
     contents: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
-    subscribers: Mutex<HashMap<Vec<u8>, Vec<Link>>>,
 }
 
 /// Registers the handlers. Of the keys that fit a message the narrowest
@@ -68,17 +67,16 @@ fn serve(server: &TcpServer, store: &Arc<Store>) {
     server.on_with(MessageType::CREATE_URI, admin.clone(), move |m| {
         writer.create(&m)
     });
-    let writer = Arc::clone(store);
+    let (writer, hub) = (Arc::clone(store), server.clone());
     server.on_with(MessageType::UPDATE_URI, admin.clone(), move |m| {
-        writer.update(&m)
+        let (writer, hub) = (Arc::clone(&writer), hub.clone());
+        async move { writer.update(&m, &hub).await }
     });
     let writer = Arc::clone(store);
     server.on_with(MessageType::DELETE_URI, admin, move |m| writer.delete(&m));
 
-    let hub = Arc::clone(store);
-    server.on(MessageType::SUBSCRIBE_URI, move |m| hub.subscribe(&m));
-    let hub = Arc::clone(store);
-    server.on(MessageType::UNSUBSCRIBE_URI, move |m| hub.unsubscribe(&m));
+    // Whoever subscribes to a URI is told of its new content.
+    server.pubsub();
 }
 
 /// What a handler makes of a message. It is an error only if the answer is
@@ -104,13 +102,18 @@ impl Store {
         m.ok("stored")
     }
 
-    fn update(&self, m: &Incoming) -> Answer {
+    async fn update(&self, m: &Incoming, hub: &TcpServer) -> Answer {
         match self.contents.lock().unwrap().get_mut(m.uri()) {
             None => return m.not_found(),
             Some(content) => *content = m.content().to_vec(),
         }
         println!("{} has updated {}", m.from(), m.uri_text());
-        self.notify(m)?;
+        let note = Message::new(MessageType::NOTIFY_URI, m.uri(), m.content())?;
+        // Nobody who is slow to take it keeps the others waiting.
+        match hub.notify(m.uri(), note).await {
+            Ok(told) => println!("{told} were told"),
+            Err(error) => println!("nobody was told: {error}"),
+        }
         m.ok("stored")
     }
 
@@ -120,43 +123,5 @@ impl Store {
         }
         println!("{} has deleted {}", m.from(), m.uri_text());
         m.ok("deleted")
-    }
-
-    // --- subscriptions: a connection can be kept, and written to later ---
-
-    fn subscribe(&self, m: &Incoming) -> Answer {
-        let mut subscribers = self.subscribers.lock().unwrap();
-        let links = subscribers.entry(m.uri().to_vec()).or_default();
-        links.retain(|link| !link.is_closed() && link.id() != m.link().id());
-        links.push(m.link().clone());
-        Message::new(MessageType::CONFIRM_SUBSCRIBE, m.uri(), "")
-    }
-
-    fn unsubscribe(&self, m: &Incoming) -> Answer {
-        let mut subscribers = self.subscribers.lock().unwrap();
-        if let Some(links) = subscribers.get_mut(m.uri()) {
-            links.retain(|link| link.id() != m.link().id());
-            if links.is_empty() {
-                subscribers.remove(m.uri());
-            }
-        }
-        Message::new(MessageType::CONFIRM_UNSUBSCRIBE, m.uri(), "")
-    }
-
-    /// Sends new content to those who subscribed to its URI.
-    fn notify(&self, m: &Incoming) -> Result<(), TooLong> {
-        let note = Message::new(MessageType::NOTIFY_URI, m.uri(), m.content())?;
-        let mut subscribers = self.subscribers.lock().unwrap();
-        let Some(links) = subscribers.get_mut(m.uri()) else {
-            return Ok(());
-        };
-        links.retain(|link| !link.is_closed());
-        for link in links {
-            let (link, note) = (link.clone(), note.clone());
-            // Sending waits while a subscriber does not take what was sent to
-            // it before. Nobody else is to wait for that.
-            tokio::spawn(async move { link.send(note).await });
-        }
-        Ok(())
     }
 }

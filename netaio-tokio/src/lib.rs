@@ -72,15 +72,17 @@ pub use netaio_driver::{
     Answer, AuthError, AuthFailure, AuthFields, AuthPlugin, ByteStream,
     CipherPlugin, CloseReason, Compatibility, ConnectError, ConnectionEvent,
     ConnectionEvents, Context, Correlation, Counters, DEFAULT_TIMEOUT,
-    DefaultPeerPlugin, Envelope, HmacAuthPlugin, Instant, IntoAnswer, IntoOutcome,
-    IntoTimeoutOutcome, KeyExtractor, LayerKind, Layers, Limits, Message,
-    MessageType, MessageTypeError, MessageTypes, Outcome, OuterUse, Peer,
-    PeerPlugin, PluginError, ProtocolError, Reconnecting, RequestError,
-    RequestFuture, RouteKey, Runtime, SendError, ServerName, ServerOptions,
-    Sha256StreamCipherPlugin, StatusError, TimeoutContext, TimeoutEvent,
+    DatagramSocket, DefaultPeerPlugin, Envelope, EventStream, Hint, HmacAuthPlugin,
+    Instant, IntoAnswer, IntoOutcome, IntoTimeoutOutcome, KeyExtractor, KnownPeer,
+    LagPolicy, LayerKind, Layers, Limits, LossReason, Message, MessageType,
+    MessageTypeError, MessageTypes, MulticastInterface, Notification, Outcome,
+    OuterUse, Peer, PeerError, PeerEvent, PeerEvents, PeerManagement, PeerPlugin,
+    PluginError, ProtocolError, Reconnecting, RequestError, RequestFuture, RouteKey,
+    Runtime, SendError, ServerName, ServerOptions, Sha256StreamCipherPlugin,
+    StatusError, SubscribeError, SubscriptionEnd, TimeoutContext, TimeoutEvent,
     TimeoutKind, Timer, TooLong, WrapStream, wire,
 };
-pub use runtime::{Tokio, TokioStream, TokioTimer};
+pub use runtime::{Tokio, TokioStream, TokioTimer, TokioUdpSocket};
 
 /// A client of one or several TCP servers, on tokio. See
 /// [`netaio_driver::TcpClient`].
@@ -153,3 +155,39 @@ pub type ServerBuilder = netaio_driver::ServerBuilder<Tokio>;
 /// A request that has not been sent, on tokio. See
 /// [`netaio_driver::RequestBuilder`].
 pub type RequestBuilder = netaio_driver::RequestBuilder<Tokio>;
+
+/// A UDP node on tokio. See [`netaio_driver::UdpNode`].
+///
+/// ```
+/// use netaio_tokio::{MessageType, UdpNode};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let here = || UdpNode::builder().interface([127, 0, 0, 1]).port(0).build();
+/// let (one, two) = (here(), here());
+/// two.on((MessageType::REQUEST_URI, "echo"), |m| m.respond(m.content()));
+/// one.start().await?;
+/// let address = two.start().await?;
+///
+/// let reply = one.request("echo", address).content("hello").await?;
+/// assert_eq!(reply.content(), b"hello");
+/// two.stop().await;
+/// # Ok(())
+/// # }
+/// ```
+pub type UdpNode = netaio_driver::UdpNode<Tokio>;
+
+/// A message on its way to a node's handler, on tokio. See
+/// [`netaio_driver::IncomingDatagram`].
+pub type IncomingDatagram = netaio_driver::IncomingDatagram<Tokio>;
+
+/// Describes a node on tokio. See [`netaio_driver::NodeBuilder`].
+pub type NodeBuilder = netaio_driver::NodeBuilder<Tokio>;
+
+/// What a server notifies of, as a stream, on tokio. See
+/// [`netaio_driver::Subscription`].
+pub type Subscription = netaio_driver::Subscription<Tokio>;
+
+/// A subscription that has not been made, on tokio. See
+/// [`netaio_driver::SubscribeBuilder`].
+pub type SubscribeBuilder = netaio_driver::SubscribeBuilder<Tokio>;

@@ -2,13 +2,15 @@
 
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket as StdUdpSocket};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use netaio_driver::{ByteStream, Instant, Runtime, Timer, WrapStream};
+use netaio_driver::{
+    ByteStream, DatagramSocket, Instant, Runtime, Timer, WrapStream,
+};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::Sleep;
 
 /// The tokio runtime.
@@ -32,6 +34,7 @@ impl Default for Tokio {
 impl Runtime for Tokio {
     type TcpStream = TokioStream<TcpStream>;
     type TcpListener = TcpListener;
+    type UdpSocket = TokioUdpSocket;
     type Timer = TokioTimer;
 
     fn now(&self) -> Instant {
@@ -71,6 +74,10 @@ impl Runtime for Tokio {
 
     fn local_addr(&self, listener: &TcpListener) -> io::Result<SocketAddr> {
         listener.local_addr()
+    }
+
+    fn udp_socket(&self, socket: StdUdpSocket) -> io::Result<TokioUdpSocket> {
+        Ok(TokioUdpSocket(UdpSocket::from_std(socket)?))
     }
 
     async fn resolve(&self, server: &str) -> io::Result<Vec<SocketAddr>> {
@@ -127,6 +134,32 @@ where
 
     fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+/// A tokio UDP socket, as the driver sees it.
+#[derive(Debug)]
+pub struct TokioUdpSocket(UdpSocket);
+
+impl DatagramSocket for TokioUdpSocket {
+    fn poll_recv_from(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
+        let mut buffer = ReadBuf::new(buffer);
+        self.0
+            .poll_recv_from(context, &mut buffer)
+            .map_ok(|from| (buffer.filled().len(), from))
+    }
+
+    fn poll_send_to(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+        to: SocketAddr,
+    ) -> Poll<io::Result<usize>> {
+        self.0.poll_send_to(context, bytes, to)
     }
 }
 

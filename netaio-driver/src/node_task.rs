@@ -1,0 +1,403 @@
+//! The task of one node: the only one that receives from and sends to its
+//! socket.
+//!
+//! A turn does, in this order: what is due, what came, what handlers have to say,
+//! send, receive. The lock is never held across user code or a system call.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use netaio_proto::{
+    Action, AuthFailed, Datagram, HandlerId, Instant, Message, PeerEvent,
+    ReplyToken, RequestError, RequestId,
+};
+
+use crate::link::unix_time;
+use crate::node::{IncomingDatagram, NodeHandle, NodeState, Stage};
+use crate::running::Handlers;
+use crate::runtime::{DatagramSocket, Runtime, Timer};
+use crate::timeout::TimedOut;
+use crate::udp::sendable;
+
+/// Turns that a task takes before it lets others run.
+const TURNS: usize = 16;
+/// Datagrams that are received in one turn.
+const RECEIVED: usize = 32;
+/// Datagrams that are taken to be sent in one turn.
+const SENT: usize = 64;
+/// Errors of receiving in a row after which there is a pause.
+const ERRORS: u32 = 64;
+/// How long it is.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Room for the longest datagram that there can be.
+const LONGEST: usize = 65_536;
+
+pub(crate) struct NodeTask<R: Runtime> {
+    node: NodeHandle<R>,
+    span: tracing::Span,
+    socket: R::UdpSocket,
+    own: SocketAddr,
+    timer: R::Timer,
+    /// What the timer is set to.
+    alarm: Option<Instant>,
+    handlers: Handlers<IncomingDatagram<R>>,
+    buffer: Box<[u8]>,
+    outgoing: VecDeque<Datagram>,
+    work: Vec<Work>,
+    late: Vec<Late>,
+    wakers: Vec<Waker>,
+    events: Vec<PeerEvent>,
+    /// Whoever waits for room, or for all to be sent, has to be told.
+    news: bool,
+    closed: bool,
+    /// Errors of receiving in a row.
+    errors: u32,
+    /// Nothing is received until then: errors came without end.
+    paused: Option<Instant>,
+}
+
+/// Something to do that needs user code, and so no lock.
+enum Work {
+    Dispatch {
+        handler: HandlerId,
+        message: Message,
+        from: SocketAddr,
+        reply: Option<ReplyToken>,
+    },
+    AuthFailed(AuthFailed),
+    TimedOut(Late, TimedOut),
+}
+
+/// A request that was not answered in time, and who waits for it.
+struct Late {
+    waiter: usize,
+    request: RequestId,
+    error: RequestError,
+}
+
+impl<R: Runtime> NodeTask<R> {
+    pub(crate) fn new(
+        node: NodeHandle<R>,
+        socket: R::UdpSocket,
+        own: SocketAddr,
+    ) -> Self {
+        let handlers = Handlers::new(Arc::clone(&node.endpoint));
+        node.lock().node.set_router(handlers.router());
+        Self {
+            span: tracing::debug_span!("node", %own),
+            timer: node.runtime.timer(),
+            alarm: None,
+            handlers,
+            buffer: vec![0; LONGEST].into(),
+            outgoing: VecDeque::new(),
+            work: Vec::new(),
+            late: Vec::new(),
+            wakers: Vec::new(),
+            events: Vec::new(),
+            news: false,
+            closed: false,
+            errors: 0,
+            paused: None,
+            node,
+            socket,
+            own,
+        }
+    }
+
+    /// Does what there is to do; `true` if there may be more at once.
+    fn turn(&mut self, context: &mut Context<'_>) -> bool {
+        let now = self.node.runtime.now();
+        if let Some(router) = self.handlers.changed_router() {
+            self.node.lock().node.set_router(router);
+        }
+        {
+            let node = Arc::clone(&self.node);
+            let mut state = node.lock();
+            state.park(context.waker());
+            state.node.set_unix_time(unix_time());
+            if state.node.poll_timeout().is_some_and(|at| at <= now) {
+                state.node.handle_timeout(now);
+            }
+            self.take_actions(&mut state);
+        }
+        self.do_work(context);
+        self.handlers.poll(context);
+        let answered = self.handlers.has_answers();
+        self.hand_over(now);
+        let sent = self.send(context);
+        self.tell();
+        let received = !self.closed && self.receive(now, context);
+        answered || sent || received
+    }
+
+    /// Takes what the node has to say.
+    fn take_actions(&mut self, state: &mut NodeState) {
+        while let Some(action) = state.node.poll_action() {
+            match action {
+                Action::Reply { request, message } => {
+                    let waker = state.waiters.complete(request, Ok(message));
+                    self.wakers.extend(waker);
+                }
+                Action::Failed { request, error } => {
+                    let waker = state.waiters.complete(request, Err(error));
+                    self.wakers.extend(waker);
+                }
+                Action::TimedOut { request, context } => {
+                    let timed_out = TimedOut::new(context);
+                    if let Some(waiter) = state.waiters.waiter(request) {
+                        let error = timed_out.error();
+                        let late = Late {
+                            waiter,
+                            request,
+                            error,
+                        };
+                        self.work.push(Work::TimedOut(late, timed_out));
+                    }
+                }
+                Action::Dispatch {
+                    handler,
+                    message,
+                    from,
+                    reply,
+                } => self.work.push(Work::Dispatch {
+                    handler,
+                    message,
+                    from,
+                    reply,
+                }),
+                Action::AuthFailed(failed) => {
+                    self.work.push(Work::AuthFailed(failed));
+                }
+                Action::Unrouted {
+                    message,
+                    from,
+                    reply,
+                } => {
+                    tracing::debug!(?message, %from, "nobody takes a message");
+                    if let Some(token) = reply {
+                        state.node.no_reply(token);
+                    }
+                }
+                Action::Rejected { from, error } => {
+                    tracing::debug!(%from, %error, "bad datagram passed over");
+                }
+                Action::Peer(event) => self.events.push(event),
+                Action::Closed { .. } => self.closed = true,
+                other => tracing::debug!(?other, "unknown action"),
+            }
+        }
+    }
+
+    /// Runs user code: handlers, the auth error handler, timeout handlers.
+    fn do_work(&mut self, context: &mut Context<'_>) {
+        let mut work = std::mem::take(&mut self.work);
+        for work in work.drain(..) {
+            match work {
+                // Nothing is begun once the node has been stopped.
+                Work::Dispatch { .. } if self.closed => {}
+                Work::Dispatch {
+                    handler,
+                    message,
+                    from,
+                    reply,
+                } => {
+                    let node = &self.node;
+                    let incoming = |message| {
+                        IncomingDatagram::new(message, from, Arc::clone(node))
+                    };
+                    self.handlers
+                        .dispatch(handler, message, reply, incoming, context);
+                }
+                Work::AuthFailed(failed) => self.handlers.auth_failed(failed),
+                Work::TimedOut(late, timed_out) => {
+                    self.node.timed_out(timed_out);
+                    self.late.push(late);
+                }
+            }
+        }
+        self.work = work;
+    }
+
+    /// Gives the node what user code has answered, tells the callers of requests
+    /// that timed out, and takes what is to be sent.
+    fn hand_over(&mut self, now: Instant) {
+        let mut state = self.node.lock();
+        let state = &mut *state;
+        self.handlers.answer(&mut state.node, now);
+        for late in self.late.drain(..) {
+            let outcome = Err(late.error);
+            let waker = state.waiters.tell(late.waiter, late.request, outcome);
+            self.wakers.extend(waker);
+        }
+        while self.outgoing.len() < SENT
+            && let Some(datagram) = state.node.poll_datagram()
+        {
+            self.outgoing.push_back(datagram);
+        }
+        state.unsent = !self.outgoing.is_empty();
+    }
+
+    /// Sends what there is; `true` if any of it left.
+    fn send(&mut self, context: &mut Context<'_>) -> bool {
+        let mut sent = false;
+        while let Some(datagram) = self.outgoing.front() {
+            let to = sendable(datagram.to, self.own);
+            match self.socket.poll_send_to(context, &datagram.bytes, to) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(_)) => {}
+                // It is lost, as any datagram may be: nobody listens there, the
+                // network is down, or does not carry one that long.
+                Poll::Ready(Err(error)) => {
+                    tracing::debug!(?datagram, %error, "not sent");
+                }
+            }
+            self.outgoing.pop_front();
+            sent = true;
+        }
+        if sent {
+            self.news = true;
+            self.node.lock().unsent = !self.outgoing.is_empty();
+        }
+        sent
+    }
+
+    /// Receives some datagrams; `true` if there may be more, or more to do.
+    fn receive(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
+        if self.paused.is_some_and(|until| now < until) {
+            return false;
+        }
+        self.paused = None;
+        let mut received = false;
+        for _ in 0..RECEIVED {
+            match self.socket.poll_recv_from(context, &mut self.buffer) {
+                Poll::Pending => break,
+                Poll::Ready(Ok((length, from))) => {
+                    received = true;
+                    self.errors = 0;
+                    let node = Arc::clone(&self.node);
+                    let mut state = node.lock();
+                    let bytes = &self.buffer[..length];
+                    state.node.handle_datagram(now, from, bytes);
+                    self.take_actions(&mut state);
+                }
+                // What was sent earlier did not arrive, as the system heard.
+                Poll::Ready(Err(error)) => {
+                    tracing::debug!(%error, "receiving failed");
+                    self.errors += 1;
+                    if self.errors >= ERRORS {
+                        self.errors = 0;
+                        self.paused = Some(now + PAUSE);
+                        break;
+                    }
+                    received = true;
+                }
+            }
+        }
+        received
+    }
+
+    /// Tells whoever waits.
+    fn tell(&mut self) {
+        for event in self.events.drain(..) {
+            tracing::debug!(?event, "peer");
+            self.node.peer_events.send(&event);
+        }
+        if std::mem::take(&mut self.news) {
+            self.node.notify();
+        }
+        for waker in self.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+
+    /// Before a wait: sets the alarm. `true` if it has gone off already.
+    fn prepare_to_wait(&mut self, context: &mut Context<'_>) -> bool {
+        let next = {
+            let mut state = self.node.lock();
+            if state.node.pending() == 0 {
+                state.waiters.release();
+            }
+            let next = state.node.poll_timeout();
+            next.into_iter().chain(self.paused).min()
+        };
+        // An alarm that is early is harmless, and setting it costs more than
+        // being woken once too often.
+        match (next, self.alarm) {
+            (Some(next), Some(alarm)) if alarm <= next => {}
+            (Some(next), _) => {
+                self.timer.set(next);
+                self.alarm = Some(next);
+            }
+            (None, _) => {}
+        }
+        if self.alarm.is_some() && self.timer.poll_expired(context).is_ready() {
+            self.alarm = None;
+            return true;
+        }
+        false
+    }
+
+    /// Whether all is done that a node that has been stopped has to do.
+    fn is_over(&self) -> bool {
+        self.closed
+            && self.outgoing.is_empty()
+            && self.node.lock().node.queued() == 0
+    }
+}
+
+impl<R: Runtime> Future for NodeTask<R> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let _entered = this.span.clone().entered();
+        for _ in 0..TURNS {
+            let more = this.turn(context);
+            if this.closed {
+                this.handlers.clear();
+                if this.is_over() {
+                    return Poll::Ready(());
+                }
+            }
+            if !more && !this.prepare_to_wait(context) {
+                return Poll::Pending;
+            }
+        }
+        // Others have waited long enough.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<R: Runtime> Drop for NodeTask<R> {
+    /// The end, however it came: a runtime that shuts down drops its tasks.
+    /// Nobody must wait for ever.
+    fn drop(&mut self) {
+        let node = Arc::clone(&self.node);
+        {
+            let mut state = node.lock();
+            state.node.close(node.runtime.now());
+            self.take_actions(&mut state);
+            for work in self.work.drain(..) {
+                if let Work::TimedOut(late, _) = work {
+                    self.late.push(late);
+                }
+            }
+            for late in self.late.drain(..) {
+                let outcome = Err(late.error);
+                let told = state.waiters.tell(late.waiter, late.request, outcome);
+                self.wakers.extend(told);
+            }
+            state.stage = Stage::Stopped;
+            state.unsent = false;
+        }
+        self.news = true;
+        self.tell();
+        tracing::debug!(own = %self.own, "stopped");
+    }
+}

@@ -1,0 +1,207 @@
+//! The peers of a client or server: one table for all its connections.
+
+use std::net::SocketAddr;
+use std::sync::Mutex;
+
+use netaio_proto::{
+    EndpointConfig, Instant, KnownPeer, Layers, LossReason, Message, Peer,
+    PeerError, PeerEvent, PeerManagement, Peers,
+};
+
+use crate::endpoint::lock;
+use crate::events::{Events, PeerEvents};
+
+/// The peers of all connections of a client or server.
+#[derive(Debug)]
+pub(crate) struct SharedPeers {
+    peers: Mutex<Peers>,
+    events: Events<PeerEvent>,
+}
+
+impl SharedPeers {
+    pub(crate) fn new(config: &EndpointConfig) -> Self {
+        let local = config.local_peer.clone();
+        // Randomness is for intervals, which there are none of on a stream.
+        let peers = Peers::new(&config.limits, local, [0; 32]);
+        Self {
+            peers: Mutex::new(peers),
+            events: Events::default(),
+        }
+    }
+
+    pub(crate) fn manage(
+        &self,
+        now: Instant,
+        by: PeerManagement,
+    ) -> Result<(), PeerError> {
+        lock(&self.peers).manage(now, by.without_interval())
+    }
+
+    /// By what peers are managed, if they are.
+    pub(crate) fn management(&self) -> Option<PeerManagement> {
+        lock(&self.peers).management().cloned()
+    }
+
+    /// Stops managing; gives what to tell the peers.
+    pub(crate) fn stop(&self) -> Option<(Message, Layers)> {
+        lock(&self.peers).stop()
+    }
+
+    /// What says who this is, while peers are managed.
+    pub(crate) fn advertisement(&self) -> Option<(Message, Layers)> {
+        lock(&self.peers).advertisement()
+    }
+
+    /// What says that this endpoint leaves, while peers are managed.
+    pub(crate) fn farewell(&self) -> Option<(Message, Layers)> {
+        lock(&self.peers).farewell()
+    }
+
+    /// Takes in a message by or about a peer; gives what to answer, and the
+    /// addresses of peers that have left with it.
+    pub(crate) fn receive(
+        &self,
+        now: Instant,
+        from: SocketAddr,
+        message: &Message,
+    ) -> (Option<Message>, Vec<SocketAddr>) {
+        self.change(|peers| peers.receive(now, from, message))
+    }
+
+    /// Notes that the connection to an address has ended.
+    pub(crate) fn disconnected(&self, from: SocketAddr) {
+        self.change(|peers| peers.disconnected(from));
+    }
+
+    pub(crate) fn add(
+        &self,
+        now: Instant,
+        peer: Peer,
+        address: SocketAddr,
+    ) -> Result<(), PeerError> {
+        self.change(|peers| peers.add(now, peer, address)).0
+    }
+
+    /// Removes a peer; gives its addresses, if there is one with this id.
+    pub(crate) fn remove(&self, id: &[u8]) -> Option<Vec<SocketAddr>> {
+        let (removed, gone) = self.change(|peers| peers.remove(id));
+        removed.then_some(gone)
+    }
+
+    pub(crate) fn all(&self) -> Vec<KnownPeer> {
+        lock(&self.peers).iter().cloned().collect()
+    }
+
+    pub(crate) fn at(&self, address: SocketAddr) -> Option<KnownPeer> {
+        lock(&self.peers).at(address).cloned()
+    }
+
+    pub(crate) fn events(&self) -> PeerEvents {
+        self.events.subscribe()
+    }
+
+    /// Changes the table, and tells what has happened by that; gives the
+    /// addresses of peers that have gone of their own will or by somebody's hand.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Peers) -> T,
+    ) -> (T, Vec<SocketAddr>) {
+        let (outcome, events) = {
+            let mut peers = lock(&self.peers);
+            let outcome = change(&mut peers);
+            let events: Vec<_> = std::iter::from_fn(|| peers.poll_event()).collect();
+            (outcome, events)
+        };
+        let mut gone = Vec::new();
+        for event in events {
+            tracing::debug!(?event, "peer");
+            if let PeerEvent::Lost {
+                peer,
+                reason: LossReason::Left | LossReason::Removed,
+            } = &event
+            {
+                gone.extend_from_slice(&peer.addresses);
+            }
+            self.events.send(&event);
+        }
+        (outcome, gone)
+    }
+}
+
+/// The methods by which clients and servers alike show their peers.
+macro_rules! peer_methods {
+    () => {
+        /// The peers that are known, in the order of their ids.
+        pub fn peers(&self) -> Vec<KnownPeer> {
+            self.inner.peers.all()
+        }
+
+        /// What happens to peers, from now on.
+        pub fn peer_events(&self) -> PeerEvents {
+            self.inner.peers.events()
+        }
+
+        /// Adds a peer by hand, or an address to one. It is pinned: it does not
+        /// make room for others.
+        ///
+        /// # Errors
+        ///
+        /// [`PeerError`] if the peer has no id or there is no room.
+        pub fn add_peer(
+            &self,
+            peer: Peer,
+            address: SocketAddr,
+        ) -> Result<(), PeerError> {
+            let now = self.inner.runtime.now();
+            self.inner.peers.add(now, peer, address)
+        }
+
+        /// Removes a peer, and on a server its subscriptions; `false` if there
+        /// is none with this id.
+        pub fn remove_peer(&self, id: impl AsRef<[u8]>) -> bool {
+            let removed = self.inner.peers.remove(id.as_ref());
+            let was_there = removed.is_some();
+            for address in removed.into_iter().flatten() {
+                self.inner.peer_left(address);
+            }
+            was_there
+        }
+
+        /// Begins to manage peers by these rules, in place of those before: a
+        /// client says on each connection, present and future, who it is, and a
+        /// server answers likewise. Intervals and timeouts are for nodes: on a
+        /// stream a peer is known until it leaves or its connection ends.
+        ///
+        /// Python netaio's `manage_peers_automatically`.
+        ///
+        /// # Errors
+        ///
+        /// [`PeerError`] if this endpoint was built without a `local_peer` that
+        /// has an id.
+        pub fn manage_peers(&self, by: PeerManagement) -> Result<(), PeerError> {
+            let now = self.inner.runtime.now();
+            let before = self.inner.peers.management();
+            self.inner.peers.manage(now, by.clone())?;
+            if let Some(before) = before {
+                self.inner.endpoint.unmanage_peers(&before);
+            }
+            self.inner.endpoint.manage_peers(&by);
+            self.inner.greet();
+            Ok(())
+        }
+
+        /// Stops managing peers, and says on every connection that this endpoint
+        /// leaves; that is queued when this returns. Peers that are known stay
+        /// known until their connections end.
+        pub async fn stop_peer_management(&self) {
+            let Some(by) = self.inner.peers.management() else {
+                return;
+            };
+            self.inner.endpoint.unmanage_peers(&by);
+            if let Some((farewell, layers)) = self.inner.peers.stop() {
+                self.inner.tell_all(&farewell, &layers);
+            }
+        }
+    };
+}
+pub(crate) use peer_methods;
