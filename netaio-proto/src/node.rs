@@ -636,14 +636,16 @@ impl Node {
     ) {
         let now = self.exchange.now;
         let reply = self.datagrams.peers.receive(now, from, message);
+        let news = self.datagrams.peers.has_events();
         let Some(token) = token else { return };
         let withheld = self.exchange.counters.withheld;
         let reply = reply.map(Reply::own);
         // The token was made a moment ago.
         let _ = self.exchange.conclude(&mut self.datagrams, &token, reply);
-        if self.exchange.counters.withheld > withheld {
+        if news && self.exchange.counters.withheld > withheld {
             // Whoever it is may not be where it says it is, and would get more
-            // than it sent: the group is told instead.
+            // than it sent: the group is told instead. Those that are known have
+            // been told before, and will be at the next interval.
             self.datagrams.peers.advertise_soon(now);
         }
     }

@@ -433,6 +433,11 @@ impl Peers {
         self.events.pop_front()
     }
 
+    /// Whether something happened to peers that was not asked for yet.
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// Messages that were passed over because they came from an address that
     /// their peer is not known by, or said too much.
     pub fn refused(&self) -> u64 {

@@ -1,14 +1,16 @@
 //! The core under a clock of our own: two ends in one process, nobody sleeps.
 //!
 //! [`pair`] joins a client to a [`server::Server`]: ours, or a model of Python
-//! netaio's. Every test is decided by its seeds.
+//! netaio's. [`network`] joins nodes. Every test is decided by its seeds.
 
 mod frames;
+mod network;
 mod pair;
 mod python_server;
 mod server;
 
 mod determinism;
+mod discovery;
 mod ending;
 mod late_replies;
 mod layers;
