@@ -169,29 +169,27 @@ impl Node {
     }
 
     fn take_in(&mut self, from: SocketAddr, bytes: &[u8]) -> Option<Action> {
-        let Some(frame) = Frame::parse_cut(bytes) else {
-            self.exchange.counters.rejected += 1;
-            let error = ProtocolError::Truncated;
-            return Some(Action::Rejected { from, error });
-        };
-        // What is asked when too much is under way is dropped: whoever asked
-        // asks again, or gives up.
-        if self.exchange.is_full(&self.datagrams) && !self.exchange.is_reply(&frame)
-        {
-            self.exchange.counters.ignored += 1;
-            return None;
-        }
         let hardened = self.config().compatibility == Compatibility::Hardened;
         let origin = Origin {
             address: from,
             room: hardened.then_some(bytes.len()),
         };
-        let kind = frame.header.message_type;
         let Self {
             exchange,
             datagrams,
             ..
         } = self;
+        let Some(frame) = Frame::parse_cut(bytes) else {
+            let error = ProtocolError::Truncated;
+            return exchange.rejected(datagrams, origin, error);
+        };
+        // What is asked when too much is under way is dropped: whoever asked
+        // asks again, or gives up.
+        if exchange.is_full(datagrams) && !exchange.is_reply(&frame) {
+            exchange.counters.ignored += 1;
+            return None;
+        }
+        let kind = frame.header.message_type;
         match decode_datagram(&frame, &exchange.config.types) {
             Ok(envelope) => {
                 exchange.counters.frames_in += 1;

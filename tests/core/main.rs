@@ -3,6 +3,7 @@
 //! [`pair`] joins a client to a [`server::Server`]: ours, or a model of Python
 //! netaio's. [`network`] joins nodes. Every test is decided by its seeds.
 
+mod datagrams;
 mod frames;
 mod network;
 mod pair;
@@ -16,6 +17,7 @@ mod late_replies;
 mod layers;
 mod limits;
 mod malformed;
+mod noise;
 mod replies;
 mod requests;
 mod routes;

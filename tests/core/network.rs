@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use netaio_proto::{
-    Action, Datagram, DefaultRoute, EndpointConfig, HandlerId, Instant, Layers,
-    LossReason, MessageType, Node, Peer, PeerEvent, PeerManagement, Random, Router,
+    Action, AuthFailed, Datagram, DefaultRoute, EndpointConfig, HandlerId, Instant,
+    Layers, LossReason, MessageType, Node, Peer, PeerEvent, PeerManagement, Random,
+    Router,
 };
 
 /// Where multicasts go.
@@ -168,6 +169,14 @@ impl Network {
                     let answer = answer.expect("it came");
                     who.node.reply(now, token, answer).expect("it is open");
                 }
+                Action::Unrouted {
+                    reply: Some(token), ..
+                } => who.node.no_reply(token),
+                Action::AuthFailed(AuthFailed {
+                    reply: Some(token),
+                    default_reply: Some(refusal),
+                    ..
+                }) => who.node.reply(now, token, refusal).expect("it is open"),
                 other => who.actions.push(other),
             }
         }

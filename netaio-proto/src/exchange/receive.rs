@@ -567,7 +567,7 @@ impl Exchange {
 
     /// Counts a frame that cannot be used. `None` once there are too many to
     /// speak of.
-    fn rejected<C: Carrier>(
+    pub(crate) fn rejected<C: Carrier>(
         &mut self,
         carrier: &mut C,
         from: Origin,
