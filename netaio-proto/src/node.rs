@@ -660,11 +660,16 @@ impl Node {
             if let PeerEvent::Lost { peer, reason } = &event
                 && *reason != LossReason::Evicted
             {
+                // Where another peer is by now, the subscriptions are that one's.
                 for address in &peer.addresses {
-                    self.subscriptions.remove_subscriber(*address);
+                    if self.datagrams.peers.at(*address).is_none() {
+                        self.subscriptions.remove_subscriber(*address);
+                    }
                 }
             }
-            self.actions.push_back(Action::Peer(event));
+            if self.datagrams.open {
+                self.actions.push_back(Action::Peer(event));
+            }
         }
     }
 

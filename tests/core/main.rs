@@ -10,6 +10,7 @@ mod pair;
 mod python_server;
 mod server;
 
+mod amplification;
 mod determinism;
 mod discovery;
 mod ending;
@@ -18,6 +19,7 @@ mod layers;
 mod limits;
 mod malformed;
 mod noise;
+mod peers;
 mod replies;
 mod requests;
 mod routes;
