@@ -18,6 +18,7 @@ mod late_replies;
 mod layers;
 mod limits;
 mod malformed;
+mod nodes;
 mod noise;
 mod peers;
 mod replies;
