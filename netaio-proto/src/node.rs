@@ -304,12 +304,12 @@ impl Node {
     }
 
     /// Sends a message to every known peer, at the address that was learnt
-    /// first; gives how many there are. Sealed once, unless a plugin's work
-    /// depends on who receives it.
+    /// first; gives to how many. Sealed once, unless a plugin's work depends on
+    /// who receives it: then those are left out for whom it cannot be done.
     ///
     /// # Errors
     ///
-    /// [`SendError`]. A message that is sealed once goes to all or to none.
+    /// [`SendError`]; it went to nobody.
     pub fn broadcast(
         &mut self,
         now: Instant,
@@ -323,12 +323,13 @@ impl Node {
         self.send_to_all(now, &to, message, with, outer)
     }
 
-    /// Sends a message to the subscribers of a key; gives how many there are.
-    /// Sealed once, unless a plugin's work depends on who receives it.
+    /// Sends a message to the subscribers of a key; gives to how many. Sealed
+    /// once, unless a plugin's work depends on who receives it: then those are
+    /// left out for whom it cannot be done.
     ///
     /// # Errors
     ///
-    /// [`SendError`]. A message that is sealed once goes to all or to none.
+    /// [`SendError`]; it went to nobody.
     pub fn notify(
         &mut self,
         now: Instant,
@@ -359,11 +360,20 @@ impl Node {
         let one_for_each = with.is_peer_specific()
             || outer.of(&exchange.config.layers).is_peer_specific();
         if one_for_each {
+            let mut sent = 0;
+            let mut failed = None;
             for &to in to {
                 let message = message.clone();
-                exchange.push(datagrams, to, message, with, outer, None)?;
+                match exchange.push(datagrams, to, message, with, outer, None) {
+                    Ok(_) => sent += 1,
+                    Err(error) => failed = Some(error),
+                }
             }
-            return Ok(to.len());
+            // One who cannot be sent it keeps it from nobody else.
+            return match failed {
+                Some(error) if sent == 0 => Err(error),
+                _ => Ok(sent),
+            };
         }
         let frame = exchange.seal(message, with, outer, None, None)?;
         datagrams.fits(&frame)?;
