@@ -11,6 +11,7 @@ mod python_server;
 mod server;
 
 mod amplification;
+mod audiences;
 mod determinism;
 mod discovery;
 mod ending;
@@ -20,6 +21,7 @@ mod limits;
 mod malformed;
 mod nodes;
 mod noise;
+mod notices;
 mod peers;
 mod replies;
 mod requests;
