@@ -185,7 +185,7 @@ impl Node {
         };
         // What is asked when too much is under way is dropped: whoever asked
         // asks again, or gives up.
-        if exchange.is_full(datagrams) && !exchange.is_reply(&frame) {
+        if exchange.is_full(datagrams) && !exchange.is_reply(from, &frame) {
             exchange.counters.ignored += 1;
             return None;
         }

@@ -2,14 +2,15 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use netaio_proto::{
     Action, Datagram, DefaultPeerPlugin, DefaultRoute, EndpointConfig, HandlerId,
     Instant, Layers, Message, MessageType, MessageTypes, Node, Peer,
-    PeerPlugin as _, Router,
+    PeerPlugin as _, Request, RequestId, Router,
 };
 
-use crate::frames::message;
+use crate::frames::{at, message, request};
 
 /// The handler of every node here, of the URI `asked`.
 pub(crate) const HANDLER: HandlerId = HandlerId(1);
@@ -101,4 +102,16 @@ pub(crate) fn request_with_id(uri: &str, content: &str, id: u64) -> Vec<u8> {
     let message = message(MessageType::REQUEST_URI, uri, content);
     let none = Layers::new();
     crate::frames::sealed(message, [&none, &none], Some(&id.to_be_bytes()))
+}
+
+/// Sends a `REQUEST_URI` that waits a second.
+pub(crate) fn ask(node: &mut Node, to: u8, uri: &str) -> RequestId {
+    let request = Request::new(request(uri, "")).timeout(Duration::from_secs(1));
+    node.request(at(0), host(to), request).expect("it is sent")
+}
+
+/// A request's answer, which repeats its id.
+pub(crate) fn answer(asked: &Message, content: impl AsRef<[u8]>) -> Vec<u8> {
+    let answer = asked.respond(content).expect("it is short");
+    encoded(&answer.with_fields(asked.fields().clone()))
 }

@@ -19,6 +19,7 @@ mod late_replies;
 mod layers;
 mod limits;
 mod malformed;
+mod node_bounds;
 mod nodes;
 mod noise;
 mod notices;

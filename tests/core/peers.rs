@@ -310,9 +310,9 @@ fn a_large_table_that_times_out_at_once_leaves_no_subscription_behind() {
         node.subscribe(b"news", from).unwrap();
         sent(&mut node);
     }
-    assert_eq!(events(&mut node).len(), COUNT.into());
+    assert_eq!(events(&mut node).len(), usize::from(COUNT));
     node.handle_timeout(at(60_000));
-    assert_eq!(events(&mut node).len(), COUNT.into());
+    assert_eq!(events(&mut node).len(), usize::from(COUNT));
     assert!(node.subscriptions().is_empty() && node.peers().is_empty());
 }
 
