@@ -41,7 +41,8 @@ use crate::wire::message::Message;
 /// ```
 /// use std::sync::Arc;
 /// use netaio_proto::{
-///     Action, HandlerId, Instant, Layers, Message, MessageType, Node, Request, Router,
+///     Action, HandlerId, Instant, Layers, Message, MessageType, Node, Request,
+///     Router,
 /// };
 ///
 /// let (here, there) = ("192.0.2.1:8888".parse()?, "192.0.2.2:8888".parse()?);
