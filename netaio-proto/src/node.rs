@@ -147,7 +147,8 @@ impl Node {
     // --- in ---
 
     /// Takes in a datagram that came from an address. One that cannot be used is
-    /// passed over, whatever is wrong with it.
+    /// passed over, whatever is wrong with it. Poll the actions before there are
+    /// many more: a node, which cannot tell anybody to wait, keeps them all.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
         self.exchange.advance(now);
         self.exchange.counters.bytes_in += bytes.len() as u64;
