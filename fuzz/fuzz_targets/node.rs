@@ -202,8 +202,10 @@ impl Model {
                 }
             }
             Operation::Repeat { from, nth, kind } => {
-                if let Some(sent) = self.sent.get(usize::from(nth)) {
-                    let reply = sent.clone().with_type(MessageType::from_code(kind));
+                if let Some(sent) = nth_of(self.sent.len(), nth) {
+                    let kinds = MessageType::STANDARD;
+                    let kind = kinds[usize::from(kind) % kinds.len()];
+                    let reply = self.sent[sent].clone().with_type(kind);
                     self.message(from, &reply);
                 }
             }
@@ -240,8 +242,8 @@ impl Model {
                 }
             }
             Operation::Cancel(nth) => {
-                let id = self.pending.keys().nth(usize::from(nth)).copied();
-                if let Some(id) = id {
+                if let Some(nth) = nth_of(self.pending.len(), nth) {
+                    let id = *self.pending.keys().nth(nth).expect("so many");
                     if self.node.cancel(now, id) {
                         self.pending.remove(&id);
                     }
@@ -324,9 +326,14 @@ impl Model {
     }
 
     fn take_token(&mut self, nth: u8) -> Option<ReplyToken> {
-        let nth = usize::from(nth);
-        (nth < self.tokens.len()).then(|| self.tokens.swap_remove(nth))
+        let nth = nth_of(self.tokens.len(), nth)?;
+        Some(self.tokens.swap_remove(nth))
     }
+}
+
+/// A place among so many, if there are any.
+fn nth_of(count: usize, nth: u8) -> Option<usize> {
+    usize::from(nth).checked_rem(count)
 }
 
 /// One of a few addresses, each in both of its forms, or the group's.

@@ -41,7 +41,8 @@ use crate::wire::message::Message;
 /// ```
 /// use std::sync::Arc;
 /// use netaio_proto::{
-///     Action, HandlerId, Instant, Layers, Message, MessageType, Node, Request, Router,
+///     Action, HandlerId, Instant, Layers, Message, MessageType, Node, Request,
+///     Router,
 /// };
 ///
 /// let (here, there) = ("192.0.2.1:8888".parse()?, "192.0.2.2:8888".parse()?);
@@ -146,7 +147,8 @@ impl Node {
     // --- in ---
 
     /// Takes in a datagram that came from an address. One that cannot be used is
-    /// passed over, whatever is wrong with it.
+    /// passed over, whatever is wrong with it. Poll the actions before there are
+    /// many more: a node, which cannot tell anybody to wait, keeps them all.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
         self.exchange.advance(now);
         self.exchange.counters.bytes_in += bytes.len() as u64;

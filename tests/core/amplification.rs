@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use netaio_proto::{
-    Action, AuthFailed, EndpointConfig, Layers, MessageType, Node, Peer,
-    PeerManagement, Request,
+    Action, AuthFailed, Compatibility, EndpointConfig, Layers, MessageType, Node,
+    Peer, PeerManagement, Request,
 };
 
 use crate::datagrams::{
@@ -260,6 +260,21 @@ fn whoever_is_authenticated_is_answered_whatever_its_length() {
     let sent = sent(&mut node);
     assert_eq!((sent.len(), sent[0].to), (1, host(2)));
     assert!(sent[0].bytes.len() > short.len());
+}
+
+#[test]
+fn a_python_like_node_answers_whoever_advertises_as_python_does() {
+    let config = EndpointConfig {
+        compatibility: Compatibility::Python,
+        ..talkative()
+    };
+    let mut node = managed(config);
+    let short = advertisement("two", "short");
+    node.handle_datagram(at(0), host(2), &short);
+    let reply = only_sent(&mut node);
+    assert_eq!(reply.message_type(), MessageType::PEER_DISCOVERED);
+    assert!(encoded(&reply).len() > short.len());
+    assert_eq!(node.counters().withheld, 0);
 }
 
 #[test]

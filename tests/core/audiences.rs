@@ -14,7 +14,7 @@ use crate::server::outer;
 
 /// Puts the recipient's id into a field.
 #[derive(Debug)]
-struct Addressed;
+pub(crate) struct Addressed;
 
 impl AuthPlugin for Addressed {
     fn make(

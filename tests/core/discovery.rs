@@ -111,12 +111,13 @@ fn a_node_that_stops_managing_is_lost_at_once_and_says_no_more() {
 
 #[test]
 fn advertisements_are_four_to_six_fifths_of_an_interval_apart() {
-    let mut network = acquainted(7);
+    let nodes = 20;
+    let mut network = Network::managed(7, nodes, calm());
     network.run_for(INTERVAL * 2);
     network.sent.clear();
     network.run_for(INTERVAL * 20);
     let mut spans = Vec::new();
-    for member in 0..NODES {
+    for member in 0..nodes {
         let times = network.advertised(member);
         assert!(times.len() >= 16, "{} of {member}", times.len());
         spans.extend(times.windows(2).map(|w| w[1].duration_since(w[0])));

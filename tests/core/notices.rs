@@ -5,9 +5,11 @@ use std::sync::Arc;
 use bytes::{Buf as _, Bytes};
 use netaio_proto::{
     Action, CloseReason, Connection, EndpointConfig, LagPolicy, Layers, Limits,
-    MessageType, OuterUse, Request, RequestError, Sealed, Sealer, SendError,
+    MessageType, OuterUse, Peer, PluginError, Request, RequestError, Sealed, Sealer,
+    SendError,
 };
 
+use crate::audiences::Addressed;
 use crate::datagrams::decoded;
 use crate::frames::{at, frames, message, poll_all, request, tokens, written};
 use crate::server::{outer, routes, server};
@@ -260,6 +262,25 @@ fn news_are_sealed_once_and_their_bytes_are_shared() {
             if message.text() == content),
         "{told:?}"
     );
+}
+
+#[test]
+fn news_are_sealed_for_each_if_a_plugin_wants_to() {
+    let addressed = Layers::new().auth(Addressed);
+    let all = OuterUse::default();
+    assert!(sealer().is_peer_specific(&addressed, all));
+    let news = || message(MessageType::NOTIFY_URI, "news", "it works");
+    for id in ["one", "two"] {
+        let mut connection = subscriber(100_000, LagPolicy::DropOldest);
+        let refused = connection.seal(news(), &addressed, all);
+        assert_eq!(refused, Err(PluginError::UnknownPeer.into()));
+        connection.set_peer(Some(Arc::new(Peer::new(id, "data"))));
+        let sealed = connection.seal(news(), &addressed, all).unwrap();
+        connection.notify(at(0), &sealed).unwrap();
+        let sent = frames(&written(&mut connection));
+        let to = sent[0].fields().get_bytes("to");
+        assert_eq!(to, Some(id.as_bytes()));
+    }
 }
 
 #[test]
