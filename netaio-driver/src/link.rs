@@ -141,6 +141,11 @@ impl<R: Runtime> Link<R> {
         self.lock().connection.counters()
     }
 
+    /// Bytes that wait to be written, notifications not counted.
+    pub fn queued(&self) -> usize {
+        self.lock().connection.queued()
+    }
+
     /// Memory of notifications that wait for the peer to take them, in bytes; at
     /// most `Limits::max_notices`.
     pub fn notices(&self) -> usize {
