@@ -4,6 +4,7 @@
 //! Every test runs on several threads: what a test does with a Python program
 //! blocks the test's own thread, and nothing else.
 
+mod endpoints;
 mod ends;
 mod errors;
 mod garbage;
