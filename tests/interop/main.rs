@@ -12,6 +12,7 @@ mod late_replies;
 mod layers;
 mod node_ends;
 mod node_peers;
+mod pubsub;
 mod python_node;
 mod race;
 mod reconnect;
