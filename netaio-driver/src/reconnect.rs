@@ -178,11 +178,15 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
             let timeout = Some(self.connect_timeout);
             let error = match client.attempt(&attempt, timeout).await {
                 Ok(link) => {
-                    let remote = link.remote();
-                    client.events_sender().send(&ConnectionEvent::Reconnected {
-                        server: name.clone(),
-                        remote,
-                    });
+                    // One that was lost while subscriptions were renewed is
+                    // made again by another call of this.
+                    if !link.is_closed() {
+                        let remote = link.remote();
+                        client.events_sender().send(&ConnectionEvent::Reconnected {
+                            server: name.clone(),
+                            remote,
+                        });
+                    }
                     // Counted, should it be lost at once.
                     let mut kept = backoff.clone();
                     if kept.attempts() == 0 {

@@ -573,11 +573,12 @@ impl Node {
             if let Expired::TimedOut {
                 request,
                 mut context,
+                deadline,
                 ..
             } = expired
             {
                 self.exchange.counters.timeouts += 1;
-                context.hint = self.datagrams.hints.of(now, &context);
+                context.hint = self.datagrams.hints.of(deadline, &context);
                 self.actions
                     .push_back(Action::TimedOut { request, context });
             }
@@ -827,10 +828,12 @@ impl Hints {
         self.by_address.insert(from, (now, hint));
     }
 
-    /// The hint that came while this request was waited for.
-    fn of(&self, now: Instant, context: &TimeoutContext) -> Option<Hint> {
+    /// The hint that came since this request was sent, which had to be answered
+    /// by `deadline`. Not by what time it is: that is later, by as much as timers
+    /// are late.
+    fn of(&self, deadline: Instant, context: &TimeoutContext) -> Option<Hint> {
         let (at, hint) = self.by_address.get(&context.server)?;
-        let meanwhile = now.duration_since(*at) <= context.timeout;
+        let meanwhile = *at + context.timeout >= deadline;
         meanwhile.then(|| hint.clone())
     }
 }
@@ -862,4 +865,40 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
 /// Whether an address means something on one link only.
 fn is_scoped(ip: Ipv6Addr) -> bool {
     ip.is_unicast_link_local() || ip.is_multicast()
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+    use crate::wire::message_type::MessageType;
+
+    #[test]
+    fn a_hint_counts_from_when_the_request_was_sent_however_late_the_timer() {
+        let address: SocketAddr = ([192, 0, 2, 1], 8888).into();
+        let at = Instant::from_micros;
+        let mut node = Node::new(Arc::default(), Arc::default(), [1; 32], at(0));
+        let error = Message::make_error("sorry", None, None).unwrap();
+        let error = error.encode().unwrap();
+        let mut ask = |sent, answered: Option<u64>, late| {
+            let ask = Message::new(MessageType::REQUEST_URI, "a", "").unwrap();
+            let request = Request::new(ask).timeout(Duration::from_micros(100));
+            node.request(at(sent), address, request).unwrap();
+            if let Some(answered) = answered {
+                node.handle_datagram(at(answered), address, &error);
+            }
+            node.handle_timeout(at(sent + 100 + late));
+            core::iter::from_fn(|| node.poll_action())
+                .find_map(|action| match action {
+                    Action::TimedOut { context, .. } => Some(context.hint.is_some()),
+                    _ => None,
+                })
+                .expect("a timeout")
+        };
+        assert!(ask(1_000, Some(1_000), 1_000));
+        assert!(ask(3_000, Some(3_100), 0));
+        // One that came before says nothing about this request.
+        assert!(!ask(4_000, None, 0));
+    }
 }

@@ -169,6 +169,8 @@ pub(crate) enum Expired {
     TimedOut {
         request: RequestId,
         context: TimeoutContext,
+        /// When the reply should have come at the latest.
+        deadline: Instant,
         /// Which reply belongs to which request cannot be known any more.
         out_of_step: bool,
     },
@@ -356,12 +358,13 @@ impl Requests {
             slot,
             serial: pending.serial,
         };
-        let context = pending.context();
+        let (context, deadline) = (pending.context(), pending.deadline);
         let out_of_step = self.is_out_of_step(pending);
         self.abandon(now, slot, false);
         Some(Expired::TimedOut {
             request: id,
             context,
+            deadline,
             out_of_step,
         })
     }

@@ -1,20 +1,20 @@
 //! A client of ours with a Python server, and a server of ours with the same
 //! endpoints for Python clients.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::resume_unwind;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use netaio_driver::{ClientBuilder, ServerBuilder};
 use netaio_tests::python::{ClientReport, Environment, PyClient, PyServer};
 use netaio_tokio::{
     HmacAuthPlugin, Incoming, Layers, Link, Message, MessageType, RequestError,
-    Sha256StreamCipherPlugin, TcpClient, TcpServer, Tokio, TooLong,
+    Sha256StreamCipherPlugin, TcpClient, TcpServer, Tokio,
 };
 use serde_json::Value;
+
+use crate::endpoints::add_endpoints;
 
 /// What has not happened by then never will.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
@@ -143,9 +143,8 @@ impl Served {
         set: impl FnOnce(ServerBuilder<Tokio>) -> ServerBuilder<Tokio>,
     ) -> Self {
         let server = set(TcpServer::builder()).build();
-        add_endpoints(&server);
-        add_store(&server, &inner);
-        add_subscriptions(&server);
+        add_endpoints!(server, Incoming, inner);
+        add_server_endpoints(&server);
         let address = server.listen("127.0.0.1:0").await.expect("a free port");
         Self { server, address }
     }
@@ -173,18 +172,10 @@ impl Served {
     }
 }
 
-/// Endpoints that keep nothing.
-fn add_endpoints(server: &TcpServer) {
-    use MessageType as T;
-    let ask = |uri: &str| (T::REQUEST_URI, uri.to_owned());
-    server.on(ask("echo"), |m| m.respond(m.content()));
-    server.on(ask("never"), |_| ());
-    server.on(ask("error"), |m| m.error("an error for you"));
-    server.on(ask("error-default-uri"), |_| {
-        Message::make_error("an error for nobody", None, None)
-    });
+/// Endpoints that a node does not have.
+fn add_server_endpoints(server: &TcpServer) {
+    let ask = |uri: &str| (MessageType::REQUEST_URI, uri.to_owned());
     server.on(ask("not-found"), |m| m.not_found());
-    server.on(ask("not-permitted"), |m| m.not_permitted());
     server.on(ask("fails"), |_| Err::<(), _>("failed as asked"));
     // A panic that nobody reports.
     server.on(ask("raise"), |_| -> () {
@@ -193,110 +184,4 @@ fn add_endpoints(server: &TcpServer) {
     server.on(ask("close"), async |m: Incoming| {
         m.link().close_within(Duration::ZERO).await;
     });
-    server.on(ask("slow"), async |m: Incoming| {
-        let seconds = m.text().split(';').next().map(str::parse);
-        let seconds = seconds.and_then(Result::ok).unwrap_or(1.0);
-        tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
-        m.respond([b"slow ", m.content()].concat())
-    });
-    server.on(ask("size"), |m| {
-        let length = m.text().parse().expect("a number");
-        m.respond(vec![b's'; length])
-    });
-}
-
-/// CREATE, REQUEST, UPDATE and DELETE; and what else takes the inner layers.
-fn add_store(server: &TcpServer, inner: &Layers) {
-    use MessageType as T;
-    type Store = Arc<Mutex<BTreeMap<Vec<u8>, Vec<u8>>>>;
-    let store = Store::default();
-
-    let ask = (T::REQUEST_URI, "inner");
-    server.on_with(ask, inner.clone(), |m| {
-        m.respond([b"inner ", m.content()].concat())
-    });
-    let stored = Arc::clone(&store);
-    server.on(T::REQUEST_URI, move |m| {
-        match stored.lock().unwrap().get(m.uri()) {
-            Some(content) => m.respond(content),
-            None => m.not_found(),
-        }
-    });
-    let stored = Arc::clone(&store);
-    server.on_with(T::CREATE_URI, inner.clone(), move |m| {
-        let (uri, content) = (m.uri().to_vec(), m.content().to_vec());
-        match stored.lock().unwrap().try_insert_new(uri, content) {
-            true => m.ok("stored"),
-            false => m.error("exists"),
-        }
-    });
-    let stored = Arc::clone(&store);
-    server.on_with(T::UPDATE_URI, inner.clone(), move |m| {
-        match stored.lock().unwrap().get_mut(m.uri()) {
-            Some(content) => {
-                *content = m.content().to_vec();
-                m.ok("stored")
-            }
-            None => m.not_found(),
-        }
-    });
-    server.on_with(T::DELETE_URI, inner.clone(), move |m| {
-        match store.lock().unwrap().remove(m.uri()) {
-            Some(_) => m.ok("deleted"),
-            None => m.not_found(),
-        }
-    });
-}
-
-/// Inserts what is not there yet.
-trait InsertNew {
-    fn try_insert_new(&mut self, key: Vec<u8>, value: Vec<u8>) -> bool;
-}
-
-impl InsertNew for BTreeMap<Vec<u8>, Vec<u8>> {
-    fn try_insert_new(&mut self, key: Vec<u8>, value: Vec<u8>) -> bool {
-        let new = !self.contains_key(&key);
-        if new {
-            self.insert(key, value);
-        }
-        new
-    }
-}
-
-/// SUBSCRIBE, UNSUBSCRIBE and PUBLISH, which notifies the subscribers.
-fn add_subscriptions(server: &TcpServer) {
-    use MessageType as T;
-    type Subscribers = Arc<Mutex<BTreeMap<Vec<u8>, Vec<Link>>>>;
-    let all = Subscribers::default();
-
-    let subscribers = Arc::clone(&all);
-    server.on(T::SUBSCRIBE_URI, move |m| {
-        let mut subscribers = subscribers.lock().unwrap();
-        let links = subscribers.entry(m.uri().to_vec()).or_default();
-        links.push(m.link().clone());
-        Message::new(T::CONFIRM_SUBSCRIBE, m.uri(), "")
-    });
-    let subscribers = Arc::clone(&all);
-    server.on(T::UNSUBSCRIBE_URI, move |m| {
-        let mut subscribers = subscribers.lock().unwrap();
-        let links = subscribers.entry(m.uri().to_vec()).or_default();
-        links.retain(|link| link.id() != m.link().id());
-        Message::new(T::CONFIRM_UNSUBSCRIBE, m.uri(), "")
-    });
-    server.on(T::PUBLISH_URI, move |m| {
-        let links = all.lock().unwrap().get(m.uri()).cloned();
-        let links = links.unwrap_or_default();
-        async move { notify(&m, &links).await }
-    });
-}
-
-/// Hands what was published to the subscribers, and answers with their number.
-async fn notify(m: &Message, links: &[Link]) -> Result<Message, TooLong> {
-    let notice = Message::new(MessageType::NOTIFY_URI, m.uri(), m.content())?;
-    for link in links {
-        link.send(notice.clone())
-            .await
-            .expect("a subscriber is there");
-    }
-    m.ok(format!("notified {}", links.len()))
 }

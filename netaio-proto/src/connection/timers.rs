@@ -156,6 +156,7 @@ impl Connection {
                 request,
                 context,
                 out_of_step: this_one,
+                ..
             } = expired
             {
                 self.exchange.counters.timeouts += 1;

@@ -325,6 +325,7 @@ class Node:
                 op.get('every', 0.2),
                 op.get('app_id', self.a.app_id).encode(),
                 op.get('peer_timeout', 60),
+                **inner,
             )
             return {}
         if k == 'stop_peers':
@@ -341,6 +342,7 @@ class Node:
                     DefaultPeerPlugin().pack(self.pl.local_peer),
                 ),
                 self.addr(op),
+                **inner,
             )
             return {}
         if k == 'set_port':
