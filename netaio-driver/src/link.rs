@@ -15,7 +15,7 @@ use event_listener::Event;
 use netaio_proto::{
     CloseReason, Connection, Counters, EndpointConfig, Instant, Layers, Message,
     MessageType, OuterUse, Peer, Request, RequestError, RequestId, Sealed,
-    SendError,
+    SendError, canonical_address,
 };
 
 use crate::endpoint::{Endpoint, lock};
@@ -84,9 +84,10 @@ impl<R: Runtime> Link<R> {
         runtime: R,
         endpoint: Arc<Endpoint<Incoming<R>>>,
         owner: Weak<dyn Owner<R>>,
-        label: LinkLabel,
+        mut label: LinkLabel,
         config: Arc<EndpointConfig>,
     ) -> std::io::Result<Self> {
+        label.remote = canonical_address(label.remote);
         let router = Arc::clone(&endpoint.snapshot().router);
         let now = runtime.now();
         let connection =

@@ -223,7 +223,8 @@ impl<R: Runtime> UdpNode<R> {
 
     // --- messages ---
 
-    /// Asks a node for the content of a URI: a `REQUEST_URI`.
+    /// Asks a node for the content of a URI: a `REQUEST_URI`. The answer has to
+    /// come from the address that was asked: a multicast group never answers.
     pub fn request(
         &self,
         uri: impl AsRef<[u8]>,

@@ -91,6 +91,7 @@
 extern crate alloc;
 
 mod action;
+mod address;
 mod backoff;
 mod config;
 mod connection;
@@ -118,6 +119,7 @@ pub mod wire;
 pub use action::{
     Action, AuthFailed, CloseReason, Hint, LayerKind, ReplyToken, TimeoutContext,
 };
+pub use address::canonical as canonical_address;
 pub use backoff::Backoff;
 pub use config::{Compatibility, EndpointConfig, Role};
 pub use connection::Connection;
@@ -127,7 +129,7 @@ pub use error::{
     AuthError, PluginError, ProtocolError, RequestError, SendError, TooLong,
 };
 pub use limits::{LagPolicy, Limits};
-pub use node::{Datagram, Node, canonical as canonical_address};
+pub use node::{Datagram, Node};
 pub use outgoing::Outgoing;
 pub use peers::{
     KnownPeer, LossReason, PeerError, PeerEvent, PeerManagement, Peers,

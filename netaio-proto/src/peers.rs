@@ -208,6 +208,12 @@ pub enum PeerError {
     /// The endpoint's own peer cannot be packed.
     #[error("the own peer cannot be packed: {0}")]
     Unpackable(#[from] PluginError),
+    /// The peer has as many addresses as `Limits::max_peer_addresses` allows.
+    #[error("{limit} addresses of one peer are the most")]
+    TooManyAddresses {
+        /// The limit.
+        limit: usize,
+    },
     /// As many peers are known as `Limits::max_peers` allows, all of them pinned.
     #[error("{limit} peers are pinned already")]
     TooManyPinned {
@@ -469,6 +475,13 @@ impl Peers {
         address: SocketAddr,
     ) -> Result<(), PeerError> {
         let id = peer.id.clone().ok_or(PeerError::NoId)?;
+        if let Some(entry) = self.by_id.get(&id)
+            && entry.known.addresses.len() >= self.most_addresses
+            && !entry.known.addresses.contains(&address)
+        {
+            let limit = self.most_addresses;
+            return Err(PeerError::TooManyAddresses { limit });
+        }
         let limit = self.most;
         self.note(now, id, Arc::new(peer), address, true)
             .ok_or(PeerError::TooManyPinned { limit })

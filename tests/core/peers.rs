@@ -344,6 +344,10 @@ fn a_peer_has_so_many_addresses_and_no_more() {
     }
     assert_eq!(known(&node, "two").addresses, [host(2), host(3)]);
     assert!(node.peers().at(host(4)).is_none());
+    let peer = Peer::new("two", "mine");
+    let refused = node.add_peer(at(0), peer.clone(), host(4));
+    assert_eq!(refused, Err(PeerError::TooManyAddresses { limit: 2 }));
+    assert_eq!(node.add_peer(at(0), peer, host(3)), Ok(()));
     node.remove_peer(b"two");
     assert!(node.peers().at(host(2)).is_none());
 }
