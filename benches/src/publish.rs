@@ -17,10 +17,10 @@ use crate::runtime;
 /// Subscribers.
 const READERS: usize = 1_000;
 /// Notifications of one round, and the pause between two.
-const NOTICES: usize = 300;
-const PAUSE: Duration = Duration::from_millis(10);
-/// Bytes of content of each. The stalled one's socket is full before long.
-const CONTENT: usize = 16 * 1024;
+const NOTICES: usize = 600;
+const PAUSE: Duration = Duration::from_millis(20);
+/// Bytes of content of each: more in all than any socket takes in.
+const CONTENT: usize = 8 * 1024;
 
 /// What one round gave.
 #[derive(Clone, Copy)]

@@ -17,7 +17,9 @@
 //! ```
 //!
 //! [`Connection`] is one stream, seen from either end. Its three outputs may be
-//! taken in any order and forgotten without harm. A [`Router`] says which
+//! taken in any order and forgotten without harm. [`Node`] is the same for
+//! datagrams: one socket, many remote ends, datagrams in and out in place of
+//! bytes, and [`Peers`] that find each other. A [`Router`] says which
 //! handler a message is for, [`Layers`] of [plugins](AuthPlugin) authenticate
 //! and encrypt, [`Limits`] bound everything, and [`wire`] is what is on the
 //! wire.
