@@ -35,6 +35,7 @@ use crate::task::ConnectionTask;
 use crate::tasks::TaskSet;
 use crate::timeout::{
     IntoTimeoutOutcome, TimedOut, TimeoutEvent, TimeoutHandling, TimeoutKind,
+    timeout_methods,
 };
 
 /// A client of one or several TCP servers.
@@ -359,36 +360,7 @@ impl<R: Runtime> TcpClient<R> {
 
     // --- timeouts ---
 
-    /// Is told of every request that was sent and not answered in time, and of
-    /// every connection that could not be made in time. Replaces the handler
-    /// that was there.
-    ///
-    /// A plain closure has run before the caller gets its error; a future runs
-    /// on as a task of its own. A handler that panics or fails is logged, and
-    /// the caller gets its timeout error all the same.
-    pub fn set_timeout_handler<F, O, K>(&self, handler: F)
-    where
-        F: Fn(TimeoutEvent<Self>) -> O + Send + Sync + 'static,
-        O: IntoTimeoutOutcome<K>,
-    {
-        self.inner.timeouts.set(handler);
-    }
-
-    /// Removes the timeout handler. Those that run go on.
-    pub fn clear_timeout_handler(&self) {
-        self.inner.timeouts.clear();
-    }
-
-    /// Cancels the timeout handlers that run as tasks, and returns when they
-    /// have ended. Reconnecting after a loss goes on. Not to be called from one of them: it would cancel itself.
-    pub async fn cancel_timeout_handler_tasks(&self) {
-        self.inner.timeouts.cancel_tasks().await;
-    }
-
-    /// Timeout handlers that run as tasks.
-    pub fn timeout_handler_tasks(&self) -> usize {
-        self.inner.timeouts.running()
-    }
+    timeout_methods!();
 
     // --- for the rest of the driver ---
 

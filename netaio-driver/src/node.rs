@@ -27,6 +27,7 @@ use crate::request::RequestBuilder;
 use crate::runtime::{Runtime, until};
 use crate::timeout::{
     IntoTimeoutOutcome, TimedOut, TimeoutEvent, TimeoutHandling, TimeoutKind,
+    timeout_methods,
 };
 use crate::udp::UdpOptions;
 use crate::waiters::Waiters;
@@ -519,35 +520,7 @@ impl<R: Runtime> UdpNode<R> {
 
     // --- timeouts ---
 
-    /// Is told of every request that is not answered in time. Replaces the
-    /// handler that was there.
-    ///
-    /// A plain closure has run before the caller gets its error; a future runs
-    /// on as a task of its own. A handler that panics or fails is logged, and
-    /// the caller gets its timeout error all the same.
-    pub fn set_timeout_handler<F, O, K>(&self, handler: F)
-    where
-        F: Fn(TimeoutEvent<Self>) -> O + Send + Sync + 'static,
-        O: IntoTimeoutOutcome<K>,
-    {
-        self.inner.timeouts.set(handler);
-    }
-
-    /// Removes the timeout handler. Those that run go on.
-    pub fn clear_timeout_handler(&self) {
-        self.inner.timeouts.clear();
-    }
-
-    /// Cancels the timeout handlers that run as tasks, and returns when they
-    /// have ended. Not to be called from one of them: it would cancel itself.
-    pub async fn cancel_timeout_handler_tasks(&self) {
-        self.inner.timeouts.cancel_tasks().await;
-    }
-
-    /// Timeout handlers that run as tasks.
-    pub fn timeout_handler_tasks(&self) -> usize {
-        self.inner.timeouts.running()
-    }
+    timeout_methods!();
 
     // --- figures ---
 

@@ -13,8 +13,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use netaio_proto::{
-    Action, AuthFailed, Datagram, HandlerId, Instant, Message, PeerEvent,
-    ReplyToken, RequestError, RequestId,
+    Action, AuthFailed, Datagram, HandlerId, Instant, Message, PeerEvent, ReplyToken,
 };
 
 use crate::link::unix_time;
@@ -23,6 +22,7 @@ use crate::running::Handlers;
 use crate::runtime::{DatagramSocket, Runtime, Timer};
 use crate::timeout::TimedOut;
 use crate::udp::sendable;
+use crate::waiters::Late;
 
 /// Turns that a task takes before it lets others run.
 const TURNS: usize = 16;
@@ -71,13 +71,6 @@ enum Work {
     },
     AuthFailed(AuthFailed),
     TimedOut(Late, TimedOut),
-}
-
-/// A request that was not answered in time, and who waits for it.
-struct Late {
-    waiter: usize,
-    request: RequestId,
-    error: RequestError,
 }
 
 impl<R: Runtime> NodeTask<R> {
@@ -146,13 +139,7 @@ impl<R: Runtime> NodeTask<R> {
                 }
                 Action::TimedOut { request, context } => {
                     let timed_out = TimedOut::new(context);
-                    if let Some(waiter) = state.waiters.waiter(request) {
-                        let error = timed_out.error();
-                        let late = Late {
-                            waiter,
-                            request,
-                            error,
-                        };
+                    if let Some(late) = state.waiters.late(request, &timed_out) {
                         self.work.push(Work::TimedOut(late, timed_out));
                     }
                 }
@@ -227,9 +214,7 @@ impl<R: Runtime> NodeTask<R> {
         let state = &mut *state;
         self.handlers.answer(&mut state.node, now);
         for late in self.late.drain(..) {
-            let outcome = Err(late.error);
-            let waker = state.waiters.tell(late.waiter, late.request, outcome);
-            self.wakers.extend(waker);
+            self.wakers.extend(state.waiters.tell_late(late));
         }
         while self.outgoing.len() < SENT
             && let Some(datagram) = state.node.poll_datagram()
@@ -391,9 +376,7 @@ impl<R: Runtime> Drop for NodeTask<R> {
                 }
             }
             for late in self.late.drain(..) {
-                let outcome = Err(late.error);
-                let told = state.waiters.tell(late.waiter, late.request, outcome);
-                self.wakers.extend(told);
+                self.wakers.extend(state.waiters.tell_late(late));
             }
             state.stage = Stage::Stopped;
             state.unsent = false;

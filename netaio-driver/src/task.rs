@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Buf as _;
 use netaio_proto::{
     Action, AuthFailed, CloseReason, FrameDecoder, HandlerId, Instant, Message,
-    Outgoing, ReplyToken, RequestError, RequestId,
+    Outgoing, ReplyToken,
 };
 
 use crate::handler::Incoming;
@@ -22,6 +22,7 @@ use crate::link::{Link, unix_time};
 use crate::running::{Finished, Handlers};
 use crate::runtime::{ByteStream, Runtime, Timer};
 use crate::timeout::TimedOut;
+use crate::waiters::Late;
 
 /// Turns that a task takes before it lets others run.
 const TURNS: usize = 16;
@@ -68,13 +69,6 @@ enum Work {
     },
     AuthFailed(AuthFailed),
     TimedOut(Late, TimedOut),
-}
-
-/// A request that was not answered in time, and who waits for it.
-struct Late {
-    waiter: usize,
-    request: RequestId,
-    error: RequestError,
 }
 
 /// Whether a turn leaves more to do at once.
@@ -189,13 +183,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
                     // slots are free, and may be other requests' in a moment.
                     left += 1;
                     let timed_out = TimedOut::new(context);
-                    if let Some(waiter) = state.waiters.waiter(request) {
-                        let error = timed_out.error();
-                        let late = Late {
-                            waiter,
-                            request,
-                            error,
-                        };
+                    if let Some(late) = state.waiters.late(request, &timed_out) {
                         self.work.push(Work::TimedOut(late, timed_out));
                     }
                 }
@@ -310,9 +298,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         }
         let mut state = self.link.lock();
         for late in self.timeouts.drain(..) {
-            let outcome = Err(late.error);
-            let waker = state.waiters.tell(late.waiter, late.request, outcome);
-            self.wakers.extend(waker);
+            self.wakers.extend(state.waiters.tell_late(late));
         }
     }
 
@@ -555,12 +541,7 @@ impl<R: Runtime, S> Drop for ConnectionTask<R, S> {
                 wakers.extend(state.waiters.complete(request, Err(error)));
             }
             for late in self.timeouts.drain(..) {
-                let outcome = Err(late.error);
-                wakers.extend(state.waiters.tell(
-                    late.waiter,
-                    late.request,
-                    outcome,
-                ));
+                wakers.extend(state.waiters.tell_late(late));
             }
             state.set_closed(CloseReason::Local);
         }

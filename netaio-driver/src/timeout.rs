@@ -153,6 +153,44 @@ impl<N> Default for TimeoutHandling<N> {
     }
 }
 
+/// The methods by which clients and nodes alike take timeout handlers.
+macro_rules! timeout_methods {
+    () => {
+        /// Is told of every request that was sent and not answered in time, and
+        /// of every connection that a client could not make in time. Replaces
+        /// the handler that was there.
+        ///
+        /// A plain closure has run before the caller gets its error; a future
+        /// runs on as a task of its own. A handler that panics or fails is
+        /// logged, and the caller gets its timeout error all the same.
+        pub fn set_timeout_handler<F, O, K>(&self, handler: F)
+        where
+            F: Fn(TimeoutEvent<Self>) -> O + Send + Sync + 'static,
+            O: IntoTimeoutOutcome<K>,
+        {
+            self.inner.timeouts.set(handler);
+        }
+
+        /// Removes the timeout handler. Those that run go on.
+        pub fn clear_timeout_handler(&self) {
+            self.inner.timeouts.clear();
+        }
+
+        /// Cancels the timeout handlers that run as tasks, and returns when they
+        /// have ended. Reconnecting after a loss goes on. Not to be called from
+        /// one of them: it would cancel itself.
+        pub async fn cancel_timeout_handler_tasks(&self) {
+            self.inner.timeouts.cancel_tasks().await;
+        }
+
+        /// Timeout handlers that run as tasks.
+        pub fn timeout_handler_tasks(&self) -> usize {
+            self.inner.timeouts.running()
+        }
+    };
+}
+pub(crate) use timeout_methods;
+
 /// A request that was not answered in time, on its way to the handler and to
 /// the caller.
 #[derive(Debug)]

@@ -5,6 +5,8 @@ use std::task::{Context, Poll, Waker};
 use netaio_proto::{Message, RequestError, RequestId};
 use slab::Slab;
 
+use crate::timeout::TimedOut;
+
 /// Whoever waits for a reply, in a table without an allocation each.
 #[derive(Default)]
 pub(crate) struct Waiters {
@@ -18,6 +20,14 @@ struct Waiter {
     request: RequestId,
     outcome: Option<Result<Message, RequestError>>,
     waker: Option<Waker>,
+}
+
+/// A request that was not answered in time, and who waits for it: to be told once
+/// the timeout handler has been.
+pub(crate) struct Late {
+    waiter: usize,
+    request: RequestId,
+    error: RequestError,
 }
 
 impl Waiters {
@@ -36,9 +46,29 @@ impl Waiters {
         waiter
     }
 
+    /// Notes that a request was not answered in time, if anybody waits for it.
+    pub(crate) fn late(
+        &self,
+        request: RequestId,
+        timed_out: &TimedOut,
+    ) -> Option<Late> {
+        Some(Late {
+            waiter: self.waiter(request)?,
+            request,
+            error: timed_out.error(),
+        })
+    }
+
+    /// Tells whoever waits for a request that was not answered in time; gives
+    /// whom to wake, once the lock is released.
+    #[must_use]
+    pub(crate) fn tell_late(&mut self, late: Late) -> Option<Waker> {
+        self.tell(late.waiter, late.request, Err(late.error))
+    }
+
     /// Who waits for a request that has just ended. From then on its slot may
     /// be another request's.
-    pub(crate) fn waiter(&self, request: RequestId) -> Option<usize> {
+    fn waiter(&self, request: RequestId) -> Option<usize> {
         self.waiting.get(request.slot()).copied()
     }
 
@@ -56,7 +86,7 @@ impl Waiters {
     /// Tells a waiter, unless it has gone; gives whom to wake, once the lock is
     /// released.
     #[must_use]
-    pub(crate) fn tell(
+    fn tell(
         &mut self,
         waiter: usize,
         request: RequestId,
