@@ -423,7 +423,6 @@ impl<R: Runtime> TcpClient<R> {
         key: &Key,
         options: &subscription::Options,
     ) -> Arc<Queue> {
-        let queue = self.inner.subscriptions.add(key, options);
         let weak = Arc::downgrade(&self.inner);
         let handler = erase(move |m: Incoming<R>| {
             if let Some(inner) = weak.upgrade() {
@@ -432,8 +431,10 @@ impl<R: Runtime> TcpClient<R> {
         });
         let route = (MessageType::NOTIFY_URI, &key.uri[..]).into();
         let layers = options.layers.clone();
-        self.inner.endpoint.on(route, layers, handler);
-        queue
+        let endpoint = &self.inner.endpoint;
+        self.inner
+            .subscriptions
+            .add(key, options, || endpoint.on(route, layers, handler))
     }
 
     /// Asks a server for what is sent to a URI.
@@ -457,11 +458,11 @@ impl<R: Runtime> TcpClient<R> {
         key: &Key,
         queue: &Arc<Queue>,
     ) -> Option<ReplyFuture<R>> {
-        let (options, last) = self.inner.subscriptions.remove(key, queue)?;
-        if last {
+        let unroute = || {
             let route = (MessageType::NOTIFY_URI, &key.uri[..]).into();
             self.inner.endpoint.remove(&route);
-        }
+        };
+        let options = self.inner.subscriptions.remove(key, queue, unroute)?;
         let link = self.live_link(Some(&key.server))?;
         let kind = MessageType::UNSUBSCRIBE_URI;
         let message = Message::new(kind, &key.uri, "").ok()?;

@@ -305,7 +305,8 @@ impl<R: Runtime> TcpServer<R> {
     ///
     /// # Errors
     ///
-    /// [`SubscribeError`] if a bound is reached.
+    /// [`SubscribeError`] if a bound is reached, or the connection is over or not
+    /// one of this server.
     pub fn subscribe(
         &self,
         key: impl AsRef<[u8]>,
@@ -387,12 +388,15 @@ impl<R: Runtime> Inner<R> {
     }
 
     fn subscribe(&self, key: &[u8], link: &Link<R>) -> Result<bool, SubscribeError> {
-        let new = lock(&self.subscriptions).subscribe(link.id(), key)?;
-        if !lock(&self.links).contains_key(&link.id()) {
-            // It has ended meanwhile, and its subscriptions with it.
-            lock(&self.subscriptions).remove_subscriber(link.id());
+        let mut subscriptions = lock(&self.subscriptions);
+        // What ends takes its link out first, and then its subscriptions.
+        let links = lock(&self.links);
+        match links.get(&link.id()) {
+            Some(own) if own.is_same(link) => {
+                subscriptions.subscribe(link.id(), key)
+            }
+            _ => Err(SubscribeError::Closed),
         }
-        Ok(new)
     }
 
     fn subscribers(&self, key: &[u8]) -> Vec<Link<R>> {

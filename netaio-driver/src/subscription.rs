@@ -409,9 +409,18 @@ struct Subscribed {
 }
 
 impl ClientSubscriptions {
-    pub(crate) fn add(&self, key: &Key, options: &Options) -> Arc<Queue> {
+    /// Puts in a subscription. `route` sees to it that notifications get here; it
+    /// is called under the lock, so that it and what [`remove`](Self::remove)
+    /// calls do not pass each other.
+    pub(crate) fn add(
+        &self,
+        key: &Key,
+        options: &Options,
+        route: impl FnOnce(),
+    ) -> Arc<Queue> {
         let queue = Queue::new(options);
         let mut by_key = lock(&self.by_key);
+        route();
         let subscribed = by_key.entry(key.clone()).or_insert_with(|| Subscribed {
             options: options.clone(),
             queues: Vec::new(),
@@ -422,12 +431,13 @@ impl ClientSubscriptions {
     }
 
     /// Takes out a subscription. Gives how it was made if it was the last one
-    /// with its key, and whether it was the last one of all to its URI.
+    /// with its key; calls `unroute` if it was the last one of all to its URI.
     pub(crate) fn remove(
         &self,
         key: &Key,
         queue: &Arc<Queue>,
-    ) -> Option<(Options, bool)> {
+        unroute: impl FnOnce(),
+    ) -> Option<Options> {
         let mut by_key = lock(&self.by_key);
         let subscribed = by_key.get_mut(key)?;
         let before = subscribed.queues.len();
@@ -436,8 +446,10 @@ impl ClientSubscriptions {
             return None;
         }
         let subscribed = by_key.remove(key)?;
-        let last = by_key.keys().all(|other| other.uri != key.uri);
-        Some((subscribed.options, last))
+        if by_key.keys().all(|other| other.uri != key.uri) {
+            unroute();
+        }
+        Some(subscribed.options)
     }
 
     /// Who is to be told of a notification.

@@ -46,6 +46,9 @@ pub enum SubscribeError {
         /// The limit.
         limit: usize,
     },
+    /// The subscriber is not there any more.
+    #[error("the connection is closed")]
+    Closed,
     /// The keys would have more bytes than `Limits::max_subscription_bytes`
     /// allows.
     #[error("{limit} bytes of keys are the most")]

@@ -113,8 +113,12 @@ async fn subscriptions_end_with_their_connection<R: TestRuntime>(runtime: R) {
             .all(|uri| server.subscribers(uri).is_empty())
     })
     .await;
-    assert_eq!(server.subscribe("late", &link), Ok(true));
-    assert!(server.subscribers("late").is_empty(), "it is over");
+    let late = server.subscribe("late", &link);
+    assert_eq!(late, Err(SubscribeError::Closed));
+    let (_other, elsewhere) =
+        connected(&runtime, listen(&hub(&runtime, Limits::default())).await).await;
+    let foreign = server.subscribe("late", &elsewhere);
+    assert_eq!(foreign, Err(SubscribeError::Closed));
     assert!(!server.unsubscribe("late", &link));
 }
 
