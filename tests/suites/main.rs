@@ -41,6 +41,7 @@ mod logs;
 mod race;
 mod raw_peer;
 mod reconnect;
+mod renewals;
 mod routes;
 mod runtimes;
 mod secrets;
