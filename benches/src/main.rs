@@ -3,9 +3,11 @@
 //!
 //! `cargo run --release -p netaio-bench` prints a table. Server and client have
 //! a thread and a current-thread runtime each. Figures of one run can be
-//! compared with each other, and with nothing else.
+//! compared with each other, and with nothing else. `.. -p netaio-bench --
+//! publish` measures what a subscriber that does not read costs the others.
 
 mod floor;
+mod publish;
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
@@ -22,10 +24,12 @@ const SPAN: Duration = Duration::from_millis(700);
 const CONTENT: usize = 64;
 
 fn main() {
-    let rounds = std::env::args()
-        .nth(1)
-        .and_then(|rounds| rounds.parse().ok())
-        .unwrap_or(ROUNDS);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let rounds = arguments.iter().find_map(|argument| argument.parse().ok());
+    if arguments.iter().any(|argument| argument == "publish") {
+        return publish::run(rounds.unwrap_or(3));
+    }
+    let rounds = rounds.unwrap_or(ROUNDS);
     println!("| requests/s, {CONTENT} B | floor | netaio | ratio | spread |");
     println!("|---|---|---|---|---|");
     for depth in [1, 64] {

@@ -15,7 +15,7 @@ use event_listener::Event;
 use netaio_proto::{
     CloseReason, Connection, Counters, EndpointConfig, Instant, Layers, Message,
     MessageType, OuterUse, Peer, Request, RequestError, RequestId, Sealed,
-    SendError,
+    SendError, canonical_address,
 };
 
 use crate::endpoint::{Endpoint, lock};
@@ -84,9 +84,10 @@ impl<R: Runtime> Link<R> {
         runtime: R,
         endpoint: Arc<Endpoint<Incoming<R>>>,
         owner: Weak<dyn Owner<R>>,
-        label: LinkLabel,
+        mut label: LinkLabel,
         config: Arc<EndpointConfig>,
     ) -> std::io::Result<Self> {
+        label.remote = canonical_address(label.remote);
         let router = Arc::clone(&endpoint.snapshot().router);
         let now = runtime.now();
         let connection =
@@ -139,6 +140,11 @@ impl<R: Runtime> Link<R> {
     /// What the connection has done so far.
     pub fn counters(&self) -> Counters {
         self.lock().connection.counters()
+    }
+
+    /// Bytes that wait to be written, notifications not counted.
+    pub fn queued(&self) -> usize {
+        self.lock().connection.queued()
     }
 
     /// Memory of notifications that wait for the peer to take them, in bytes; at

@@ -12,7 +12,7 @@ use event_listener::Event;
 use netaio_proto::{
     Counters, Instant, KeyExtractor, KnownPeer, Layers, Message, MessageType, Node,
     OuterUse, Peer, PeerError, PeerEvent, PeerManagement, Request, RequestError,
-    RequestId, RouteKey, SendError, SubscribeError,
+    RequestId, RouteKey, SendError, SubscribeError, canonical_address,
 };
 
 use crate::builder::NodeBuilder;
@@ -223,7 +223,8 @@ impl<R: Runtime> UdpNode<R> {
 
     // --- messages ---
 
-    /// Asks a node for the content of a URI: a `REQUEST_URI`.
+    /// Asks a node for the content of a URI: a `REQUEST_URI`. The answer has to
+    /// come from the address that was asked: a multicast group never answers.
     pub fn request(
         &self,
         uri: impl AsRef<[u8]>,
@@ -476,6 +477,17 @@ impl<R: Runtime> UdpNode<R> {
     /// The peers that are known, in the order of their ids.
     pub fn peers(&self) -> Vec<KnownPeer> {
         self.inner.lock().node.peers().iter().cloned().collect()
+    }
+
+    /// The peer with this id, if it is known.
+    pub fn peer(&self, id: impl AsRef<[u8]>) -> Option<KnownPeer> {
+        self.inner.lock().node.peers().get(id.as_ref()).cloned()
+    }
+
+    /// The peer at this address, if one is known.
+    pub fn peer_at(&self, address: SocketAddr) -> Option<KnownPeer> {
+        let address = canonical_address(address);
+        self.inner.lock().node.peers().at(address).cloned()
     }
 
     /// What happens to peers, from now on.

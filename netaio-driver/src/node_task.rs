@@ -112,9 +112,6 @@ impl<R: Runtime> NodeTask<R> {
     /// Does what there is to do; `true` if there may be more at once.
     fn turn(&mut self, context: &mut Context<'_>) -> bool {
         let now = self.node.runtime.now();
-        if let Some(router) = self.handlers.changed_router() {
-            self.node.lock().node.set_router(router);
-        }
         {
             let node = Arc::clone(&self.node);
             let mut state = node.lock();
@@ -281,6 +278,11 @@ impl<R: Runtime> NodeTask<R> {
                     self.errors = 0;
                     let node = Arc::clone(&self.node);
                     let mut state = node.lock();
+                    // Whoever has registered a handler before this datagram was
+                    // sent may count on it.
+                    if let Some(router) = self.handlers.changed_router() {
+                        state.node.set_router(router);
+                    }
                     let bytes = &self.buffer[..length];
                     state.node.handle_datagram(now, from, bytes);
                     self.take_actions(&mut state);

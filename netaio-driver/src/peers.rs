@@ -92,6 +92,10 @@ impl SharedPeers {
         lock(&self.peers).iter().cloned().collect()
     }
 
+    pub(crate) fn get(&self, id: &[u8]) -> Option<KnownPeer> {
+        lock(&self.peers).get(id).cloned()
+    }
+
     pub(crate) fn at(&self, address: SocketAddr) -> Option<KnownPeer> {
         lock(&self.peers).at(address).cloned()
     }
@@ -134,6 +138,17 @@ macro_rules! peer_methods {
         /// The peers that are known, in the order of their ids.
         pub fn peers(&self) -> Vec<KnownPeer> {
             self.inner.peers.all()
+        }
+
+        /// The peer with this id, if it is known.
+        pub fn peer(&self, id: impl AsRef<[u8]>) -> Option<KnownPeer> {
+            self.inner.peers.get(id.as_ref())
+        }
+
+        /// The peer at the other end of a connection to this address, if one is
+        /// known.
+        pub fn peer_at(&self, address: SocketAddr) -> Option<KnownPeer> {
+            self.inner.peers.at(address)
         }
 
         /// What happens to peers, from now on.

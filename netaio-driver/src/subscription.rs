@@ -205,6 +205,11 @@ impl<R: Runtime> Subscription<R> {
         lock(&self.queue.state).end.clone()
     }
 
+    /// How many notifications wait to be taken.
+    pub fn waiting(&self) -> usize {
+        lock(&self.queue.state).items.len()
+    }
+
     /// How many notifications were dropped in all.
     pub fn lost(&self) -> u64 {
         lock(&self.queue.state).lost

@@ -17,7 +17,9 @@
 //! ```
 //!
 //! [`Connection`] is one stream, seen from either end. Its three outputs may be
-//! taken in any order and forgotten without harm. A [`Router`] says which
+//! taken in any order and forgotten without harm. [`Node`] is the same for
+//! datagrams: one socket, many remote ends, datagrams in and out in place of
+//! bytes, and [`Peers`] that find each other. A [`Router`] says which
 //! handler a message is for, [`Layers`] of [plugins](AuthPlugin) authenticate
 //! and encrypt, [`Limits`] bound everything, and [`wire`] is what is on the
 //! wire.
@@ -91,6 +93,7 @@
 extern crate alloc;
 
 mod action;
+mod address;
 mod backoff;
 mod config;
 mod connection;
@@ -118,6 +121,7 @@ pub mod wire;
 pub use action::{
     Action, AuthFailed, CloseReason, Hint, LayerKind, ReplyToken, TimeoutContext,
 };
+pub use address::canonical as canonical_address;
 pub use backoff::Backoff;
 pub use config::{Compatibility, EndpointConfig, Role};
 pub use connection::Connection;
@@ -127,7 +131,7 @@ pub use error::{
     AuthError, PluginError, ProtocolError, RequestError, SendError, TooLong,
 };
 pub use limits::{LagPolicy, Limits};
-pub use node::{Datagram, Node, canonical as canonical_address};
+pub use node::{Datagram, Node};
 pub use outgoing::Outgoing;
 pub use peers::{
     KnownPeer, LossReason, PeerError, PeerEvent, PeerManagement, Peers,

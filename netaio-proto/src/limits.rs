@@ -24,15 +24,15 @@ pub struct Limits {
     pub max_pending: usize,
     /// Requests of the peer that have been dispatched but not yet answered. At
     /// the bound no further request is decoded, and the peer is not read from
-    /// while one waits. Default: 256.
+    /// while one waits. A node drops requests that come then. Default: 256.
     pub max_in_flight: usize,
     /// Bytes waiting to be written at which no further request is decoded, and
     /// the peer is not read from while one waits: a peer that does not take its
-    /// replies gets no more of them made. Default: 256 KiB.
+    /// replies gets no more of them made. A node drops requests that come then.
+    /// Default: 256 KiB.
     pub outgoing_high_water: usize,
     /// Bytes waiting to be written at which sending fails with
-    /// `SendError::OutgoingFull`; a node drops requests that come in then.
-    /// Replies to what was accepted before still get
+    /// `SendError::OutgoingFull`. Replies to what was accepted before still get
     /// their place. Default: 8 MiB.
     pub max_outgoing: usize,
     /// Time for the nine bytes of a header to come, from the first of them; on
@@ -60,8 +60,8 @@ pub struct Limits {
     /// the rest of that minute. Default: 100.
     pub max_errors_per_minute: u32,
     /// How long a request on a stream that was given up keeps its place, if its
-    /// peer does not repeat request ids: a reply that comes within this time is taken for
-    /// its late one. Default: 60 seconds.
+    /// peer does not repeat request ids: a reply that comes within this time is
+    /// taken for its late one. Default: 60 seconds.
     pub late_reply_grace: Duration,
     /// Memory of notices (what was published, or sent to all connections) that
     /// wait for one peer to take what it has got so far, in bytes; up to 64 KiB

@@ -9,11 +9,12 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use core::net::SocketAddr;
 
 use bytes::Bytes;
 
 use crate::action::{Action, CloseReason, Hint, ReplyToken, TimeoutContext};
+use crate::address::canonical;
 use crate::config::{Compatibility, EndpointConfig};
 use crate::counters::Counters;
 use crate::decoder::decode_datagram;
@@ -41,7 +42,8 @@ use crate::wire::message::Message;
 /// ```
 /// use std::sync::Arc;
 /// use netaio_proto::{
-///     Action, HandlerId, Instant, Layers, Message, MessageType, Node, Request, Router,
+///     Action, HandlerId, Instant, Layers, Message, MessageType, Node, Request,
+///     Router,
 /// };
 ///
 /// let (here, there) = ("192.0.2.1:8888".parse()?, "192.0.2.2:8888".parse()?);
@@ -146,7 +148,8 @@ impl Node {
     // --- in ---
 
     /// Takes in a datagram that came from an address. One that cannot be used is
-    /// passed over, whatever is wrong with it.
+    /// passed over, whatever is wrong with it. Poll the actions before there are
+    /// many more: a node, which cannot tell anybody to wait, keeps them all.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
         self.exchange.advance(now);
         self.exchange.counters.bytes_in += bytes.len() as u64;
@@ -169,29 +172,27 @@ impl Node {
     }
 
     fn take_in(&mut self, from: SocketAddr, bytes: &[u8]) -> Option<Action> {
-        let Some(frame) = Frame::parse_cut(bytes) else {
-            self.exchange.counters.rejected += 1;
-            let error = ProtocolError::Truncated;
-            return Some(Action::Rejected { from, error });
-        };
-        // What is asked when too much is under way is dropped: whoever asked
-        // asks again, or gives up.
-        if self.exchange.is_full(&self.datagrams) && !self.exchange.is_reply(&frame)
-        {
-            self.exchange.counters.ignored += 1;
-            return None;
-        }
         let hardened = self.config().compatibility == Compatibility::Hardened;
         let origin = Origin {
             address: from,
             room: hardened.then_some(bytes.len()),
         };
-        let kind = frame.header.message_type;
         let Self {
             exchange,
             datagrams,
             ..
         } = self;
+        let Some(frame) = Frame::parse_cut(bytes) else {
+            let error = ProtocolError::Truncated;
+            return exchange.rejected(datagrams, origin, error);
+        };
+        // What is asked when too much is under way is dropped: whoever asked
+        // asks again, or gives up.
+        if exchange.is_full(datagrams) && !exchange.is_reply(from, &frame) {
+            exchange.counters.ignored += 1;
+            return None;
+        }
+        let kind = frame.header.message_type;
         match decode_datagram(&frame, &exchange.config.types) {
             Ok(envelope) => {
                 exchange.counters.frames_in += 1;
@@ -306,12 +307,12 @@ impl Node {
     }
 
     /// Sends a message to every known peer, at the address that was learnt
-    /// first; gives how many there are. Sealed once, unless a plugin's work
-    /// depends on who receives it.
+    /// first; gives to how many. Sealed once, unless a plugin's work depends on
+    /// who receives it: then those are left out for whom it cannot be done.
     ///
     /// # Errors
     ///
-    /// [`SendError`]. A message that is sealed once goes to all or to none.
+    /// [`SendError`]; it went to nobody.
     pub fn broadcast(
         &mut self,
         now: Instant,
@@ -325,12 +326,13 @@ impl Node {
         self.send_to_all(now, &to, message, with, outer)
     }
 
-    /// Sends a message to the subscribers of a key; gives how many there are.
-    /// Sealed once, unless a plugin's work depends on who receives it.
+    /// Sends a message to the subscribers of a key; gives to how many. Sealed
+    /// once, unless a plugin's work depends on who receives it: then those are
+    /// left out for whom it cannot be done.
     ///
     /// # Errors
     ///
-    /// [`SendError`]. A message that is sealed once goes to all or to none.
+    /// [`SendError`]; it went to nobody.
     pub fn notify(
         &mut self,
         now: Instant,
@@ -361,11 +363,20 @@ impl Node {
         let one_for_each = with.is_peer_specific()
             || outer.of(&exchange.config.layers).is_peer_specific();
         if one_for_each {
+            let mut sent = 0;
+            let mut failed = None;
             for &to in to {
                 let message = message.clone();
-                exchange.push(datagrams, to, message, with, outer, None)?;
+                match exchange.push(datagrams, to, message, with, outer, None) {
+                    Ok(_) => sent += 1,
+                    Err(error) => failed = Some(error),
+                }
             }
-            return Ok(to.len());
+            // One who cannot be sent it keeps it from nobody else.
+            return match failed {
+                Some(error) if sent == 0 => Err(error),
+                _ => Ok(sent),
+            };
         }
         let frame = exchange.seal(message, with, outer, None, None)?;
         datagrams.fits(&frame)?;
@@ -637,14 +648,16 @@ impl Node {
     ) {
         let now = self.exchange.now;
         let reply = self.datagrams.peers.receive(now, from, message);
+        let news = self.datagrams.peers.has_events();
         let Some(token) = token else { return };
         let withheld = self.exchange.counters.withheld;
         let reply = reply.map(Reply::own);
         // The token was made a moment ago.
         let _ = self.exchange.conclude(&mut self.datagrams, &token, reply);
-        if self.exchange.counters.withheld > withheld {
+        if news && self.exchange.counters.withheld > withheld {
             // Whoever it is may not be where it says it is, and would get more
-            // than it sent: the group is told instead.
+            // than it sent: the group is told instead. Those that are known have
+            // been told before, and will be at the next interval.
             self.datagrams.peers.advertise_soon(now);
         }
     }
@@ -661,11 +674,16 @@ impl Node {
             if let PeerEvent::Lost { peer, reason } = &event
                 && *reason != LossReason::Evicted
             {
+                // Where another peer is by now, the subscriptions are that one's.
                 for address in &peer.addresses {
-                    self.subscriptions.remove_subscriber(*address);
+                    if self.datagrams.peers.at(*address).is_none() {
+                        self.subscriptions.remove_subscriber(*address);
+                    }
                 }
             }
-            self.actions.push_back(Action::Peer(event));
+            if self.datagrams.open {
+                self.actions.push_back(Action::Peer(event));
+            }
         }
     }
 
@@ -819,35 +837,6 @@ impl Hints {
         let meanwhile = *at + context.timeout >= deadline;
         meanwhile.then(|| hint.clone())
     }
-}
-
-/// An address in the one form that it is compared in: IPv4 as such even if a
-/// socket for both gave it as IPv6, and without what says nothing about where it
-/// is.
-///
-/// ```
-/// use netaio_proto::canonical_address;
-///
-/// let mapped = "[::ffff:192.0.2.1]:8888".parse()?;
-/// assert_eq!(canonical_address(mapped), "192.0.2.1:8888".parse()?);
-/// # Ok::<(), std::net::AddrParseError>(())
-/// ```
-pub fn canonical(address: SocketAddr) -> SocketAddr {
-    let SocketAddr::V6(v6) = address else {
-        return address;
-    };
-    match v6.ip().to_canonical() {
-        IpAddr::V4(ip) => SocketAddr::new(ip.into(), v6.port()),
-        IpAddr::V6(ip) => {
-            let scope = if is_scoped(ip) { v6.scope_id() } else { 0 };
-            SocketAddrV6::new(ip, v6.port(), 0, scope).into()
-        }
-    }
-}
-
-/// Whether an address means something on one link only.
-fn is_scoped(ip: Ipv6Addr) -> bool {
-    ip.is_unicast_link_local() || ip.is_multicast()
 }
 
 #[cfg(test)]

@@ -208,6 +208,12 @@ pub enum PeerError {
     /// The endpoint's own peer cannot be packed.
     #[error("the own peer cannot be packed: {0}")]
     Unpackable(#[from] PluginError),
+    /// The peer has as many addresses as `Limits::max_peer_addresses` allows.
+    #[error("{limit} addresses of one peer are the most")]
+    TooManyAddresses {
+        /// The limit.
+        limit: usize,
+    },
     /// As many peers are known as `Limits::max_peers` allows, all of them pinned.
     #[error("{limit} peers are pinned already")]
     TooManyPinned {
@@ -216,7 +222,8 @@ pub enum PeerError {
     },
 }
 
-/// Events that are kept for a caller that does not ask for them.
+/// Events that are kept for a caller that does not ask for them; more if there
+/// may be more peers, all of which may time out at once.
 const EVENTS_KEPT: usize = 1024;
 
 /// All peers that an endpoint knows, by id and by address.
@@ -435,10 +442,16 @@ impl Peers {
         }
     }
 
-    /// What happened to peers, in order; at most the last 1,024 events are kept.
+    /// What happened to peers, in order. At most the last 1,024 events are kept,
+    /// or as many as `Limits::max_peers` if that is more.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<PeerEvent> {
         self.events.pop_front()
+    }
+
+    /// Whether something happened to peers that was not asked for yet.
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// Messages that were passed over because they came from an address that
@@ -462,6 +475,13 @@ impl Peers {
         address: SocketAddr,
     ) -> Result<(), PeerError> {
         let id = peer.id.clone().ok_or(PeerError::NoId)?;
+        if let Some(entry) = self.by_id.get(&id)
+            && entry.known.addresses.len() >= self.most_addresses
+            && !entry.known.addresses.contains(&address)
+        {
+            let limit = self.most_addresses;
+            return Err(PeerError::TooManyAddresses { limit });
+        }
         let limit = self.most;
         self.note(now, id, Arc::new(peer), address, true)
             .ok_or(PeerError::TooManyPinned { limit })
@@ -493,7 +513,8 @@ impl Peers {
         self.by_id.get(id).map(|entry| &entry.known)
     }
 
-    /// The peer at this address.
+    /// The peer at this address: of several that have been there, the one that
+    /// said so last.
     pub fn at(&self, address: SocketAddr) -> Option<&KnownPeer> {
         self.get(self.by_address.get(&address)?)
     }
@@ -543,8 +564,11 @@ impl Peers {
             && known.addresses.len() < most_addresses
         {
             known.addresses.push(address);
-            self.by_address.insert(address, id.clone());
             changed = true;
+        }
+        if known.addresses.contains(&address) {
+            // Another peer may have spoken from there meanwhile.
+            self.by_address.insert(address, id.clone());
         }
         if pinned && !known.pinned {
             known.pinned = true;
@@ -622,7 +646,7 @@ impl Peers {
     }
 
     fn tell(&mut self, event: PeerEvent) {
-        if self.events.len() >= EVENTS_KEPT {
+        if self.events.len() >= self.most.max(EVENTS_KEPT) {
             self.events.pop_front();
         }
         self.events.push_back(event);

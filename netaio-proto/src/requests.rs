@@ -417,9 +417,14 @@ impl Requests {
     }
 
     /// Whether a message of this type with this id would be taken for a reply.
-    pub(crate) fn expects(&self, rid: u64, message_type: MessageType) -> bool {
-        let slot = self.by_rid.get(&rid);
-        slot.and_then(|slot| self.slot(*slot))
+    pub(crate) fn expects(
+        &self,
+        from: SocketAddr,
+        rid: u64,
+        message_type: MessageType,
+    ) -> bool {
+        let slot = self.slot_of(from, rid);
+        slot.and_then(|slot| self.slot(slot))
             .is_some_and(|p| p.abandoned || p.accepts(message_type))
     }
 

@@ -10,6 +10,7 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use crate::address::canonical;
 use crate::peers::PeerManagement;
 use crate::plugin::Layers;
 use crate::wire::message::Message;
@@ -38,7 +39,8 @@ impl HandlerId {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum RouteKey {
-    /// Messages of a type, for a URI, from an address.
+    /// Messages of a type, for a URI, from an address (in its
+    /// [canonical](crate::canonical_address) form, which `from` sees to).
     TypeUriAddress(MessageType, Box<[u8]>, SocketAddr),
     /// Messages of a type, for a URI.
     TypeUri(MessageType, Box<[u8]>),
@@ -60,6 +62,7 @@ impl<U: AsRef<[u8]>> From<(MessageType, U)> for RouteKey {
 
 impl<U: AsRef<[u8]>> From<(MessageType, U, SocketAddr)> for RouteKey {
     fn from((message_type, uri, from): (MessageType, U, SocketAddr)) -> Self {
+        let from = canonical(from);
         Self::TypeUriAddress(message_type, uri.as_ref().into(), from)
     }
 }
@@ -451,6 +454,14 @@ mod tests {
         router.insert((REQUEST, "a"), HandlerId(2), Layers::new());
         assert_eq!(handler(&router, "a"), Some(2));
         assert_eq!(handler(&router, "b"), Some(1));
+    }
+
+    #[test]
+    fn an_address_of_ipv4_is_the_same_in_the_form_of_ipv6() {
+        let mapped = "[::ffff:127.0.0.1]:1".parse::<SocketAddr>().unwrap();
+        let mut router = Router::new();
+        router.insert((REQUEST, "a", mapped), HandlerId(1), Layers::new());
+        assert_eq!(handler(&router, "a"), Some(1));
     }
 
     #[test]

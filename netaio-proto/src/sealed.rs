@@ -41,7 +41,8 @@ impl fmt::Debug for Sealed {
 /// ```
 /// use std::sync::Arc;
 /// use netaio_proto::{
-///     EndpointConfig, HmacAuthPlugin, Layers, Message, MessageType, OuterUse, Sealer,
+///     EndpointConfig, HmacAuthPlugin, Layers, Message, MessageType, OuterUse,
+///     Sealer,
 /// };
 ///
 /// let config = EndpointConfig {

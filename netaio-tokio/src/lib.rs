@@ -1,5 +1,6 @@
-//! netaio on tokio: requests, replies, routing, authentication, encryption and
-//! timeouts for messages over TCP, wire-compatible with Python netaio 0.0.9.
+//! netaio on tokio: requests, replies, routing, publishing, peer discovery,
+//! authentication, encryption and timeouts for messages over TCP and UDP,
+//! wire-compatible with Python netaio 0.0.9.
 //!
 //! # A server
 //!
@@ -54,6 +55,55 @@
 //! });
 //! let reconnect = AutoReconnectTimeoutHandler::new().max_retries(Some(5));
 //! client.set_timeout_handler(reconnect.into_handler());
+//! ```
+//!
+//! # Publish and subscribe
+//!
+//! [`TcpServer::pubsub`] answers those who subscribe and publish;
+//! [`TcpClient::subscribe`] gives a bounded [`Subscription`].
+//!
+//! ```
+//! use netaio_tokio::{Message, MessageType, TcpClient, TcpServer};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = TcpServer::new();
+//! server.pubsub();
+//! let client = TcpClient::new(server.listen("127.0.0.1:0").await?);
+//! client.connect().await?;
+//! let mut news = client.subscribe("/news").await?;
+//!
+//! let note = Message::new(MessageType::NOTIFY_URI, "/news", "it works")?;
+//! assert_eq!(server.notify("/news", note).await?, 1);
+//! let note = news.next().await.ok_or("it has ended")?;
+//! assert_eq!((note.text(), note.lost), ("it works".into(), 0));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Nodes and peers
+//!
+//! A [`UdpNode`] asks and answers others over UDP. Nodes find each other by
+//! multicast, once they [manage peers](UdpNode::manage_peers); clients and servers
+//! can tell each other who they are in the same way.
+//!
+//! ```no_run
+//! use netaio_tokio::{MessageType, Peer, PeerManagement, UdpNode};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let node = UdpNode::builder()
+//!     .local_peer(Peer::new("an id of my own", "what I say of myself"))
+//!     .build();
+//! node.on((MessageType::REQUEST_URI, "echo"), |m| m.respond(m.content()));
+//! node.start().await?;
+//! node.manage_peers(PeerManagement::new("my app"))?;
+//! let mut events = node.peer_events();
+//! while let Some(event) = events.next().await {
+//!     println!("{event:?}");
+//! }
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! # Other streams

@@ -1,19 +1,29 @@
 //! The core under a clock of our own: two ends in one process, nobody sleeps.
 //!
 //! [`pair`] joins a client to a [`server::Server`]: ours, or a model of Python
-//! netaio's. Every test is decided by its seeds.
+//! netaio's. [`network`] joins nodes. Every test is decided by its seeds.
 
+mod datagrams;
 mod frames;
+mod network;
 mod pair;
 mod python_server;
 mod server;
 
+mod amplification;
+mod audiences;
 mod determinism;
+mod discovery;
 mod ending;
 mod late_replies;
 mod layers;
 mod limits;
 mod malformed;
+mod node_bounds;
+mod nodes;
+mod noise;
+mod notices;
+mod peers;
 mod replies;
 mod requests;
 mod routes;

@@ -4,6 +4,7 @@
 //! A module a file. Where we deviate on purpose, the test names the deviation,
 //! and fails if it goes away.
 
+mod fixture;
 mod hmac;
 mod messages;
 mod messages_bad;

@@ -1,21 +1,18 @@
 //! Bytes that are not quite messages, against the golden vectors: what decoding
-//! says to them, and what a server does that is sent them.
-//!
-//! What a UDP node answers (`udp_reply`) is in the file too, but not tested
-//! here: there is no UDP node yet.
+//! says to them, and what a server and a node do that are sent them.
 
-use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Buf as _;
 use netaio_proto::{
-    Action, CloseReason, Compatibility, Connection, EndpointConfig, Frame,
-    HandlerId, Instant, Layers, Message, MessageType, MessageTypes, ProtocolError,
-    Role, Router,
+    Action, CloseReason, Compatibility, Connection, EndpointConfig, Frame, Instant,
+    Message, MessageType, MessageTypes, Node, ProtocolError, Role,
 };
 use netaio_tests::vectors::{bytes, text, to_hex, value};
 use serde_json::Value;
 
+use crate::fixture::{self, Store};
 use crate::notation::{is_same, message_type, raised, truth};
 use crate::section::{Section, load_with};
 
@@ -37,11 +34,11 @@ const VECTORS: Section = Section {
 const INCOMPLETE: [&str; 6] = ["mb023", "mb026", "mb027", "mb030", "mb031", "mb032"];
 
 const NOW: Instant = Instant::EPOCH;
-const ECHO: HandlerId = HandlerId(0);
-const REQUEST: HandlerId = HandlerId(1);
-const CREATE: HandlerId = HandlerId(2);
-const UPDATE: HandlerId = HandlerId(3);
-const DELETE: HandlerId = HandlerId(4);
+/// Where the bytes come from.
+const THERE: SocketAddr = SocketAddr::new(
+    std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+    8888,
+);
 
 fn file() -> Value {
     load_with("messages_bad", &[VECTORS], &[])
@@ -88,6 +85,43 @@ fn a_hardened_server_survives_all_of_it() {
         }
     });
     assert_eq!(incomplete, INCOMPLETE);
+}
+
+#[test]
+fn a_python_like_node_answers_as_pythons_does() {
+    let mut answered = 0;
+    VECTORS.each(&file(), |case| {
+        let mut node = DatagramNode::new(Compatibility::Python);
+        let sent = node.feed(&bytes(&case["hex"]));
+        let sent: Vec<_> = sent.iter().map(|reply| to_hex(reply)).collect();
+        let expected: Vec<_> = case["udp_reply"].as_str().into_iter().collect();
+        assert_eq!(sent, expected, "{}", text(case, "id"));
+        assert!(!node.node.is_closed(), "{}", text(case, "id"));
+        answered += expected.len();
+    });
+    assert_eq!(answered, 21);
+}
+
+#[test]
+fn a_hardened_node_survives_all_of_it_and_sends_no_more_than_it_got() {
+    VECTORS.each(&file(), |case| {
+        let (id, input) = (text(case, "id"), bytes(&case["hex"]));
+        let mut node = DatagramNode::new(Compatibility::Hardened);
+        let replies = node.feed(&input);
+        let types = MessageTypes::default();
+        for reply in &replies {
+            let decoded = Message::decode(reply, &types);
+            assert!(decoded.is_ok(), "{id}: {decoded:?}");
+        }
+        let sent: usize = replies.iter().map(Vec::len).sum();
+        if node.handled == 0 {
+            assert!(sent <= input.len(), "{id}: {sent} bytes for {input:02x?}");
+        }
+        assert!(replies.len() <= 1, "{id}: {} replies", replies.len());
+        let answer = node.feed(&echo(MessageType::REQUEST_URI));
+        assert_eq!(answer, [echo(MessageType::RESPOND_URI)], "{id}");
+        assert_eq!(node.node.in_flight(), 0, "{id}");
+    });
 }
 
 #[track_caller]
@@ -179,11 +213,10 @@ fn echo(message_type: MessageType) -> Vec<u8> {
     message.and_then(|message| message.encode()).expect("short")
 }
 
-/// The server that the vectors were made with: no plugins, an empty store, and
-/// handlers that reply with the request's URI.
+/// The server that the vectors were made with.
 struct Server {
     connection: Connection,
-    store: BTreeMap<Vec<u8>, Vec<u8>>,
+    store: Store,
     /// All that it has sent.
     sent: Vec<u8>,
     closed: Option<CloseReason>,
@@ -196,13 +229,12 @@ impl Server {
             compatibility,
             ..EndpointConfig::default()
         };
-        let address = "192.0.2.1:8888".parse().expect("an address");
-        let router = Arc::new(router());
+        let router = Arc::new(fixture::router());
         let config = Arc::new(config);
-        let connection = Connection::new(config, router, address, [1; 32], NOW);
+        let connection = Connection::new(config, router, THERE, [1; 32], NOW);
         Self {
             connection,
-            store: BTreeMap::new(),
+            store: Store::default(),
             sent: Vec::new(),
             closed: None,
         }
@@ -268,7 +300,7 @@ impl Server {
                 reply,
                 ..
             } => {
-                let answer = self.handle(handler, &message);
+                let answer = self.store.answer(handler, &message);
                 let token = reply.expect("a message that can be answered");
                 let sent = self.connection.reply(NOW, token, answer);
                 sent.expect("an open connection");
@@ -282,40 +314,62 @@ impl Server {
             other => panic!("{other:?}"),
         }
     }
-
-    fn handle(&mut self, handler: HandlerId, message: &Message) -> Message {
-        let (uri, content) = (message.uri(), message.content());
-        let known = self.store.get(uri);
-        let answer = match (handler, known) {
-            (ECHO, _) => message.respond(content),
-            (REQUEST, Some(stored)) => message.respond(stored),
-            (CREATE, Some(_)) => message.error("exists"),
-            (CREATE, None) | (UPDATE, Some(_)) => {
-                self.store.insert(uri.to_vec(), content.to_vec());
-                message.ok("stored")
-            }
-            (DELETE, Some(_)) => {
-                self.store.remove(uri);
-                message.ok("deleted")
-            }
-            (_, None) => message.not_found(),
-            (other, _) => panic!("unknown {other:?}"),
-        };
-        answer.expect("a short answer")
-    }
 }
 
-fn router() -> Router {
-    let mut router = Router::new();
-    let echo = (MessageType::REQUEST_URI, "echo");
-    router.insert(echo, ECHO, Layers::new());
-    for (message_type, handler) in [
-        (MessageType::REQUEST_URI, REQUEST),
-        (MessageType::CREATE_URI, CREATE),
-        (MessageType::UPDATE_URI, UPDATE),
-        (MessageType::DELETE_URI, DELETE),
-    ] {
-        router.insert(message_type, handler, Layers::new());
+/// The node that the vectors were made with.
+struct DatagramNode {
+    node: Node,
+    store: Store,
+    /// Messages that a handler was given.
+    handled: usize,
+}
+
+impl DatagramNode {
+    fn new(compatibility: Compatibility) -> Self {
+        let config = EndpointConfig {
+            compatibility,
+            ..EndpointConfig::default()
+        };
+        let router = Arc::new(fixture::router());
+        Self {
+            node: Node::new(Arc::new(config), router, [1; 32], NOW),
+            store: Store::default(),
+            handled: 0,
+        }
     }
-    router
+
+    /// Takes a datagram in; gives what is sent back.
+    fn feed(&mut self, datagram: &[u8]) -> Vec<Vec<u8>> {
+        self.node.handle_datagram(NOW, THERE, datagram);
+        while let Some(action) = self.node.poll_action() {
+            self.act(action);
+        }
+        let datagrams = std::iter::from_fn(|| self.node.poll_datagram());
+        let sent = datagrams.map(|datagram| {
+            assert_eq!(datagram.to, THERE);
+            datagram.bytes.to_vec()
+        });
+        sent.collect()
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Dispatch {
+                handler,
+                message,
+                reply,
+                ..
+            } => {
+                self.handled += 1;
+                let answer = self.store.answer(handler, &message);
+                let token = reply.expect("a message that can be answered");
+                let sent = self.node.reply(NOW, token, answer);
+                sent.expect("an open node");
+            }
+            // An answer that answers nothing, which Python would answer.
+            Action::Unrouted { reply: None, .. } => {}
+            Action::Rejected { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -1,10 +1,15 @@
 //! Peers, what they say of themselves, and the messages that say it, against
 //! the golden vectors.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use netaio_proto::{
-    AuthFields, AuthPlugin as _, DefaultPeerPlugin, HmacAuthPlugin, Message,
-    MessageTypes, Peer, PeerPlugin as _, PluginError,
+    Action, AuthFields, AuthPlugin as _, Datagram, DefaultPeerPlugin,
+    EndpointConfig, HmacAuthPlugin, Instant, Layers, LossReason, Message,
+    MessageType, MessageTypes, Node, Peer, PeerEvent, PeerManagement,
+    PeerPlugin as _, PluginError,
 };
 use netaio_tests::vectors::{bytes, text, to_hex, value};
 use serde_json::Value;
@@ -158,6 +163,149 @@ fn the_messages_of_pythons_peers_are_understood() {
     });
 }
 
+#[test]
+fn a_managed_node_takes_odd_advertisements_as_pythons_does() {
+    UNPACK_ODD.each(&file(), |case| {
+        let packed = text(case, "packed");
+        let mut node = managed(b"netaio", &Peer::new("me", "it is I"), None);
+        let advertisement = Message::new(
+            MessageType::ADVERTISE_PEER,
+            PeerManagement::APP_ID,
+            bytes(&case["packed"]),
+        );
+        let advertisement = advertisement.and_then(|message| message.encode());
+        let advertisement = advertisement.expect("a short message");
+        // So long an advertisement that the answer is no longer than it.
+        let datagram = pad(advertisement);
+        node.handle_datagram(NOW, THERE, &datagram);
+        let answers = sent(&mut node);
+        let outcome = match (node.peers().len(), &answers[..]) {
+            (0, []) => "ignored",
+            (1, [answer]) => {
+                let expected = (THERE, MessageType::PEER_DISCOVERED);
+                let answer = (answer.to, decoded(&answer.bytes));
+                assert_eq!((answer.0, answer.1.message_type()), expected);
+                "added, answered"
+            }
+            other => panic!("{packed}: {other:?}"),
+        };
+        assert_eq!(outcome, safe_outcome(case), "{packed}");
+    });
+}
+
+#[test]
+fn a_managed_node_takes_and_sends_the_messages_of_pythons_peers() {
+    let mut compared = 0;
+    MESSAGES.each(&file(), |case| {
+        let kind = message_type(&case["type"]);
+        let app_id = bytes(&case["app_id"]);
+        let other = peer(&case["peer_id"], &case["peer_data"]);
+        let secret = case["hmac_secret"].as_str();
+        let datagram = bytes(&case["message"]);
+        let mut node = managed(&app_id, &Peer::new("me", "here"), secret);
+        if kind == MessageType::DISCONNECT {
+            node.add_peer(NOW, other.clone(), THERE).expect("room");
+            assert_eq!(events(&mut node).len(), 1);
+        }
+        node.handle_datagram(NOW, THERE, &datagram);
+        let answers = sent(&mut node);
+        let events = events(&mut node);
+        let [event] = &events[..] else {
+            panic!("{case}: {events:?}");
+        };
+        assert_eq!(*event.peer().peer, other, "{case}");
+        assert_eq!(event.peer().addresses, [THERE], "{case}");
+        let left = matches!(event, PeerEvent::Lost { reason, .. }
+            if *reason == LossReason::Left);
+        assert_eq!(left, kind == MessageType::DISCONNECT, "{case}");
+        let asked = kind == MessageType::ADVERTISE_PEER;
+        assert_eq!(answers.len(), usize::from(asked), "{case}");
+        if secret.is_none() {
+            let own = own_messages(&app_id, &other);
+            assert_eq!(own.len(), 3);
+            let own = own.iter().find(|m| decoded(m).message_type() == kind);
+            assert_eq!(to_hex(own.expect("one of it")), text(case, "message"));
+            compared += 1;
+        }
+    });
+    assert_eq!(compared, 6);
+}
+
+const NOW: Instant = Instant::EPOCH;
+const THERE: SocketAddr = SocketAddr::new(
+    std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)),
+    8888,
+);
+const GROUP: SocketAddr = SocketAddr::new(
+    std::net::IpAddr::V4(std::net::Ipv4Addr::new(224, 0, 0, 1)),
+    8888,
+);
+
+/// A node that manages peers and has advertised itself, with an hmac plugin of
+/// its own if there is a secret.
+fn managed(app_id: &[u8], local: &Peer, secret: Option<&str>) -> Node {
+    let layers = match secret {
+        Some(secret) => Layers::new().auth(HmacAuthPlugin::new(secret)),
+        None => Layers::new(),
+    };
+    let config = EndpointConfig {
+        layers,
+        local_peer: Some(Arc::new(local.clone())),
+        ..EndpointConfig::default()
+    };
+    let mut node = Node::new(Arc::new(config), Arc::default(), [1; 32], NOW);
+    node.set_group(Some(GROUP));
+    let management = PeerManagement::new(app_id);
+    node.manage_peers(NOW, management).expect("it has an id");
+    node.handle_timeout(NOW);
+    assert_eq!(sent(&mut node).len(), 1, "one advertisement");
+    node
+}
+
+/// What a managed node sends of itself: it advertises, is asked, and leaves.
+fn own_messages(app_id: &[u8], local: &Peer) -> Vec<Vec<u8>> {
+    let mut node = managed(app_id, local, None);
+    let other = DefaultPeerPlugin.pack(&Peer::new("other", "another"));
+    let other = other.expect("a short peer");
+    let ask = Message::new(MessageType::ADVERTISE_PEER, app_id, other);
+    let ask = ask.and_then(|message| message.encode());
+    node.handle_datagram(NOW, THERE, &pad(ask.expect("a short message")));
+    let answer = sent(&mut node);
+    assert_eq!(answer.len(), 1);
+    node.stop_peer_management(NOW);
+    let farewell = sent(&mut node);
+    node.manage_peers(NOW, PeerManagement::new(app_id))
+        .expect("again");
+    node.handle_timeout(NOW);
+    let advertisement = sent(&mut node);
+    let all = [answer, farewell, advertisement];
+    all.concat().into_iter().map(|d| d.bytes.to_vec()).collect()
+}
+
+/// The same with bytes behind it, which mean nothing in a datagram.
+fn pad(mut datagram: Vec<u8>) -> Vec<u8> {
+    datagram.resize(datagram.len() + 300, 0);
+    datagram
+}
+
+fn sent(node: &mut Node) -> Vec<Datagram> {
+    std::iter::from_fn(|| node.poll_datagram()).collect()
+}
+
+fn events(node: &mut Node) -> Vec<PeerEvent> {
+    let actions = std::iter::from_fn(|| node.poll_action());
+    let events = actions.map(|action| match action {
+        Action::Peer(event) => event,
+        other => panic!("{other:?}"),
+    });
+    events.collect()
+}
+
+fn decoded(datagram: &[u8]) -> Message {
+    let message = Message::decode(datagram, &MessageTypes::default());
+    message.expect("a good message")
+}
+
 /// What becomes of a peer that advertises itself so.
 fn advertised(unpacked: &Result<Peer, PluginError>) -> &'static str {
     match unpacked {
@@ -190,9 +338,7 @@ fn packable(part: Option<Bytes>) -> netaio_proto::wire::packify::Value {
 }
 
 fn received(case: &Value) -> Message {
-    let message =
-        Message::decode(&bytes(&case["message"]), &MessageTypes::default());
-    message.expect("a good message")
+    decoded(&bytes(&case["message"]))
 }
 
 /// The two fields of a received message that a sender picks and a plugin keeps.

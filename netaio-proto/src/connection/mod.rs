@@ -19,6 +19,7 @@ use bytes::Buf as _;
 use self::stream::{Lagging, Stream};
 use self::timers::FrameTimer;
 use crate::action::{Action, CloseReason, ReplyToken};
+use crate::address::canonical;
 use crate::config::{EndpointConfig, Role};
 use crate::counters::Counters;
 use crate::decoder::FrameDecoder;
@@ -95,7 +96,7 @@ impl Connection {
             exchange: Exchange::new(
                 config, router, requests, in_flight, random, now,
             ),
-            stream: Stream::new(remote),
+            stream: Stream::new(canonical(remote)),
             decoder: FrameDecoder::new(),
             actions: VecDeque::new(),
             eof: None,

@@ -74,10 +74,9 @@ impl Connection {
     /// complete it in time.
     pub(super) fn holds_up(&self) -> bool {
         self.exchange.is_full(&self.stream)
-            && self
-                .decoder
-                .peek()
-                .is_some_and(|frame| !self.exchange.is_reply(&frame))
+            && self.decoder.peek().is_some_and(|frame| {
+                !self.exchange.is_reply(self.stream.remote, &frame)
+            })
     }
 
     /// Ends a connection whose peer sends no more, or that is shutting down,

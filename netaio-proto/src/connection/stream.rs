@@ -88,18 +88,20 @@ impl Stream {
         limits: &Limits,
     ) -> Result<u64, Lagging> {
         let cost = |frame: &Bytes| frame.len().saturating_add(NOTICE_OVERHEAD);
+        // If it has no place even alone, no other must make room for it.
+        let fits = cost(&frame) <= limits.max_notices;
         let mut lost = 0;
         while self.notice_bytes + cost(&frame) > limits.max_notices {
             match limits.lag_policy {
                 LagPolicy::Disconnect => return Err(Lagging),
-                LagPolicy::DropNewest => return Ok(1),
-                LagPolicy::DropOldest => {}
+                LagPolicy::DropOldest if fits => {}
+                LagPolicy::DropOldest | LagPolicy::DropNewest => return Ok(1),
             }
+            let Some(oldest) = self.notices.pop_front() else {
+                break;
+            };
+            self.notice_bytes -= cost(&oldest);
             lost += 1;
-            match self.notices.pop_front() {
-                Some(oldest) => self.notice_bytes -= cost(&oldest),
-                None => return Ok(lost),
-            }
         }
         self.notice_bytes += cost(&frame);
         self.notices.push_back(frame);

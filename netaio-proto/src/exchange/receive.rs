@@ -3,6 +3,7 @@
 
 use alloc::string::String;
 use alloc::sync::Arc;
+use core::net::SocketAddr;
 
 use super::{Carrier, Exchange, Origin, own_reply};
 use crate::action::{Action, AuthFailed, CloseReason, Hint, LayerKind, ReplyToken};
@@ -30,8 +31,9 @@ type Rid = Option<[u8; RID_LENGTH]>;
 
 impl Exchange {
     /// Whether a frame is a reply, as far as that can be told before it is
-    /// decoded. A custom type is one if it has the id of a request of ours.
-    pub(crate) fn is_reply(&self, frame: &Frame<'_>) -> bool {
+    /// decoded. A custom type is one if it has the id of a request of ours to
+    /// where it came from.
+    pub(crate) fn is_reply(&self, from: SocketAddr, frame: &Frame<'_>) -> bool {
         let kind = frame.header.message_type;
         kind.is_reply()
             || kind.is_custom()
@@ -39,7 +41,7 @@ impl Exchange {
                     .ok()
                     .and_then(|fields| fields.rid())
                     .is_some_and(|rid| {
-                        self.requests.expects(u64::from_be_bytes(rid), kind)
+                        self.requests.expects(from, u64::from_be_bytes(rid), kind)
                     })
     }
 
@@ -567,7 +569,7 @@ impl Exchange {
 
     /// Counts a frame that cannot be used. `None` once there are too many to
     /// speak of.
-    fn rejected<C: Carrier>(
+    pub(crate) fn rejected<C: Carrier>(
         &mut self,
         carrier: &mut C,
         from: Origin,

@@ -1,0 +1,245 @@
+//! Peers of clients and servers: they find each other over their connections,
+//! and lose each other with them.
+
+use netaio_driver::{
+    DefaultPeerPlugin, HmacAuthPlugin, Layers, LossReason, Message, MessageType,
+    Peer, PeerError, PeerEvent, PeerEvents, PeerManagement, PeerPlugin as _,
+    Runtime, TcpClient, TcpServer,
+};
+use std::time::Duration;
+
+use crate::ends::{listen, message};
+use crate::raw_peer::RawPeer;
+use crate::runtimes::TestRuntime;
+use crate::waiting::{eventually, off_thread, soon};
+
+on_every_runtime![
+    a_client_and_a_server_find_each_other_on_connecting,
+    who_begins_to_manage_peers_later_is_found_then,
+    a_client_that_closes_or_stops_says_so,
+    a_server_that_shuts_down_says_so,
+    a_peer_whose_connection_is_cut_is_lost,
+    nobody_else_can_speak_for_a_peer,
+    peer_messages_have_layers_of_their_own,
+    a_peer_that_leaves_is_not_subscribed_any_more,
+    without_an_id_peers_cannot_be_managed,
+];
+
+fn management() -> PeerManagement {
+    PeerManagement::new(PeerManagement::APP_ID)
+}
+
+fn server<R: Runtime>(runtime: &R) -> TcpServer<R> {
+    let builder = TcpServer::builder_on(runtime.clone());
+    builder.local_peer(Peer::new("server", "its data")).build()
+}
+
+fn client<R: Runtime>(runtime: &R, id: &str) -> TcpClient<R> {
+    let builder = TcpClient::builder_on(runtime.clone());
+    let peer = Peer::new(id.to_owned(), format!("data of {id}"));
+    builder.local_peer(peer).build()
+}
+
+async fn found<R: Runtime>(runtime: &R, events: &mut PeerEvents) -> Peer {
+    match soon(runtime, events.next()).await {
+        Some(PeerEvent::Found(known)) => Peer::clone(&known.peer),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn lost<R: Runtime>(runtime: &R, events: &mut PeerEvents) -> LossReason {
+    match soon(runtime, events.next()).await {
+        Some(PeerEvent::Lost { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn a_client_and_a_server_find_each_other_on_connecting<R: TestRuntime>(
+    runtime: R,
+) {
+    let (server, client) = (server(&runtime), client(&runtime, "one"));
+    let (mut there, mut here) = (server.peer_events(), client.peer_events());
+    server.manage_peers(management()).unwrap();
+    client.manage_peers(management()).unwrap();
+    let address = listen(&server).await;
+    let link = client.connect_to(address).await.expect("a connection");
+    let peer = found(&runtime, &mut there).await;
+    assert_eq!(peer, Peer::new("one", "data of one"));
+    let peer = found(&runtime, &mut here).await;
+    assert_eq!(peer, Peer::new("server", "its data"));
+    assert_eq!(client.peers()[0].addresses, [link.remote()]);
+    assert_eq!(server.peers()[0].addresses, [server.links()[0].remote()]);
+}
+
+async fn who_begins_to_manage_peers_later_is_found_then<R: TestRuntime>(runtime: R) {
+    let (server, client) = (server(&runtime), client(&runtime, "one"));
+    server.manage_peers(management()).unwrap();
+    let mut here = client.peer_events();
+    let address = listen(&server).await;
+    client.connect_to(address).await.expect("a connection");
+    assert!(client.peers().is_empty());
+    client.manage_peers(management()).unwrap();
+    found(&runtime, &mut here).await;
+    assert_eq!(server.peers().len(), 1);
+}
+
+async fn a_client_that_closes_or_stops_says_so<R: TestRuntime>(runtime: R) {
+    let (server, client) = (server(&runtime), client(&runtime, "one"));
+    let mut there = server.peer_events();
+    server.manage_peers(management()).unwrap();
+    let address = listen(&server).await;
+    for stops in [true, false] {
+        client.manage_peers(management()).unwrap();
+        client.connect_to(address).await.expect("a connection");
+        found(&runtime, &mut there).await;
+        if stops {
+            client.stop_peer_management().await;
+        } else {
+            soon(&runtime, client.close_all()).await;
+        }
+        assert_eq!(lost(&runtime, &mut there).await, LossReason::Left);
+        soon(&runtime, client.close_all()).await;
+    }
+    assert!(server.peers().is_empty());
+}
+
+async fn a_server_that_shuts_down_says_so<R: TestRuntime>(runtime: R) {
+    for stops in [true, false] {
+        let (server, client) = (server(&runtime), client(&runtime, "one"));
+        server.manage_peers(management()).unwrap();
+        client.manage_peers(management()).unwrap();
+        let mut here = client.peer_events();
+        let address = listen(&server).await;
+        client.connect_to(address).await.expect("a connection");
+        found(&runtime, &mut here).await;
+        if stops {
+            server.stop_peer_management().await;
+        } else {
+            server.shutdown(Duration::from_secs(5)).await;
+        }
+        assert_eq!(lost(&runtime, &mut here).await, LossReason::Left);
+        assert!(client.peers().is_empty());
+    }
+}
+
+async fn a_peer_whose_connection_is_cut_is_lost<R: TestRuntime>(runtime: R) {
+    let server = server(&runtime);
+    let mut there = server.peer_events();
+    server.manage_peers(management()).unwrap();
+    let address = listen(&server).await;
+    let raw = off_thread(move || {
+        let mut raw = RawPeer::connect(address);
+        raw.send(&advertisement("raw"));
+        let reply = raw.receive().expect("an answer");
+        assert_eq!(reply.message_type(), MessageType::PEER_DISCOVERED);
+        raw
+    })
+    .await;
+    found(&runtime, &mut there).await;
+    drop(raw);
+    assert_eq!(lost(&runtime, &mut there).await, LossReason::Disconnected);
+    assert!(server.peers().is_empty());
+}
+
+async fn nobody_else_can_speak_for_a_peer<R: TestRuntime>(runtime: R) {
+    let server = server(&runtime);
+    let mut there = server.peer_events();
+    server.manage_peers(management()).unwrap();
+    server.on((MessageType::REQUEST_URI, "mark"), |m| m.respond(""));
+    let address = listen(&server).await;
+    let mut other = off_thread(move || {
+        let mut raw = RawPeer::connect(address);
+        raw.send(&advertisement("known"));
+        raw.receive().expect("an answer");
+        raw
+    })
+    .await;
+    found(&runtime, &mut there).await;
+    let known = server.peers();
+    off_thread(move || {
+        let mut raw = RawPeer::connect(address);
+        raw.send(&peer_message(
+            MessageType::ADVERTISE_PEER,
+            "known",
+            "forged",
+        ));
+        raw.send(&peer_message(MessageType::DISCONNECT, "known", "forged"));
+        raw.request("mark", "");
+        let reply = raw.receive().expect("an answer");
+        assert_eq!(reply.uri(), b"mark", "forged ones are not answered");
+    })
+    .await;
+    assert_eq!(server.peers(), known);
+    off_thread(move || {
+        other.send(&peer_message(MessageType::ADVERTISE_PEER, "known", "new"));
+        other.receive().expect("an answer");
+    })
+    .await;
+    let updated = soon(&runtime, there.next()).await;
+    assert!(
+        matches!(updated, Some(PeerEvent::Updated(_))),
+        "{updated:?}"
+    );
+}
+
+async fn peer_messages_have_layers_of_their_own<R: TestRuntime>(runtime: R) {
+    let layers = |secret: &str| Layers::new().auth(HmacAuthPlugin::new(secret));
+    let server = server(&runtime);
+    server
+        .manage_peers(management().layers(layers("for peers")))
+        .unwrap();
+    let address = listen(&server).await;
+    let (good, bad) = (client(&runtime, "good"), client(&runtime, "bad"));
+    let mut here = good.peer_events();
+    bad.manage_peers(management().layers(layers("wrong")))
+        .unwrap();
+    bad.connect_to(address).await.expect("a connection");
+    eventually(&runtime, "it is refused", || {
+        server.counters().auth_failures == 1
+    })
+    .await;
+    good.manage_peers(management().layers(layers("for peers")))
+        .unwrap();
+    good.connect_to(address).await.expect("a connection");
+    found(&runtime, &mut here).await;
+    let ids: Vec<_> = server.peers().into_iter().map(|p| p.peer).collect();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(ids[0].id.as_deref(), Some(&b"good"[..]));
+    assert!(bad.peers().is_empty());
+}
+
+async fn a_peer_that_leaves_is_not_subscribed_any_more<R: TestRuntime>(runtime: R) {
+    let (server, client) = (server(&runtime), client(&runtime, "one"));
+    server.pubsub();
+    server.manage_peers(management()).unwrap();
+    client.manage_peers(management()).unwrap();
+    let address = listen(&server).await;
+    client.connect_to(address).await.expect("a connection");
+    let subscribed = client.subscribe("news").server(address).await;
+    let _kept = subscribed.expect("a subscription");
+    assert_eq!(server.subscribers("news").len(), 1);
+    client.stop_peer_management().await;
+    eventually(&runtime, "it has left", || {
+        server.peers().is_empty() && server.subscribers("news").is_empty()
+    })
+    .await;
+    assert_eq!(server.links().len(), 1, "it is still connected");
+}
+
+async fn without_an_id_peers_cannot_be_managed<R: TestRuntime>(runtime: R) {
+    let nobody = TcpServer::builder_on(runtime.clone()).build();
+    let outcome = nobody.manage_peers(management());
+    assert_eq!(outcome, Err(PeerError::NoLocalPeer));
+    let nobody = TcpClient::builder_on(runtime).local_peer(Peer::default());
+    let outcome = nobody.build().manage_peers(management());
+    assert_eq!(outcome, Err(PeerError::NoLocalPeer));
+}
+
+fn advertisement(id: &'static str) -> Message {
+    peer_message(MessageType::ADVERTISE_PEER, id, "data")
+}
+
+fn peer_message(kind: MessageType, id: &'static str, data: &'static str) -> Message {
+    let content = DefaultPeerPlugin.pack(&Peer::new(id, data)).unwrap();
+    message(kind, PeerManagement::APP_ID, content)
+}
