@@ -87,7 +87,7 @@ fn unshare() -> Result<&'static [&'static str], &'static str> {
                     let said = String::from_utf8_lossy(&output.stderr);
                     reasons += &format!("{}: {}\n", way.join(" "), said.trim());
                 }
-                Err(error) => reasons += &format!("{}: {error}\n", way[0]),
+                Err(error) => reasons += &format!("{}: {error}\n", way.join(" ")),
             }
         }
         Err(reasons)

@@ -13,7 +13,7 @@ use crate::runtimes::TestRuntime;
 use crate::waiting::{off_thread, soon, spawn};
 
 on_every_runtime![
-    a_connection_that_is_lost_before_its_subscriptions_are_renewed_is_not_announced,
+    a_connection_lost_before_subscriptions_are_renewed_is_not_announced,
 ];
 
 /// Accepts a connection and reads from it that `news` is subscribed to.
@@ -39,7 +39,7 @@ fn announced(events: &mut ConnectionEvents) -> usize {
         .count()
 }
 
-async fn a_connection_that_is_lost_before_its_subscriptions_are_renewed_is_not_announced<
+async fn a_connection_lost_before_subscriptions_are_renewed_is_not_announced<
     R: TestRuntime,
 >(
     runtime: R,
