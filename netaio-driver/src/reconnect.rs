@@ -180,7 +180,7 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
                 Ok(link) => {
                     // One that was lost while subscriptions were renewed is
                     // made again by another call of this.
-                    if !link.is_closed() {
+                    if link.is_open() {
                         let remote = link.remote();
                         client.events_sender().send(&ConnectionEvent::Reconnected {
                             server: name.clone(),

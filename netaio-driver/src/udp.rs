@@ -180,8 +180,7 @@ impl UdpOptions {
             MulticastInterface::Address(own) if own.is_unspecified() => {}
             MulticastInterface::Address(own) => socket.set_multicast_if_v4(&own)?,
             MulticastInterface::Index(index) => {
-                // An address of the block 0.0.0.0/8 stands for an index.
-                socket.set_multicast_if_v4(&Ipv4Addr::from_bits(index))?;
+                socket.set_multicast_if_v4(&ipv4_of(index)?)?;
             }
         }
         if let Some(ttl) = self.multicast_ttl {
@@ -238,6 +237,20 @@ impl UdpOptions {
         };
         interfaces.into_iter().map(address).collect()
     }
+}
+
+/// An IPv4 address of an interface, by which it can be named as the one that
+/// multicasts leave by: not every system takes an index there.
+fn ipv4_of(index: u32) -> io::Result<Ipv4Addr> {
+    let mut interfaces = if_addrs::get_if_addrs()?.into_iter();
+    let own = interfaces.find_map(|interface| match interface.ip() {
+        IpAddr::V4(ip) if interface.index == Some(index) => Some(ip),
+        _ => None,
+    });
+    own.ok_or_else(|| {
+        let what = format!("interface {index} has no IPv4 address");
+        io::Error::new(io::ErrorKind::AddrNotAvailable, what)
+    })
 }
 
 /// An address as a socket that is bound to `own` takes it: one for both IPv4 and

@@ -10,6 +10,7 @@ mod errors;
 mod garbage;
 mod late_replies;
 mod layers;
+mod multicast;
 mod node_ends;
 mod node_peers;
 mod pubsub;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use netaio_tests::python::{Environment, environment};
+use netaio_tests::python::{Environment, PyNode, environment};
 use netaio_tokio::{
     DefaultPeerPlugin, Layers, LossReason, Message, MessageType, Peer, PeerEvent,
     PeerEvents, PeerManagement, PeerPlugin, UdpNode, wire::packify::Value,
@@ -241,6 +241,31 @@ async fn a_python_node_loses_ours_when_it_does_not_hear_of_it() {
     nodes.python_does(json!({"op": "manage_peers", "every": 0.2,
                              "peer_timeout": 1}));
     python_knows(&nodes, 0);
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_speaks_for_a_peer_from_another_address() {
+    let Some(python) = environment() else { return };
+    let nodes = peers(python).await;
+    let mut events = nodes.node.peer_events();
+    python_says(&nodes, "ADVERTISE_PEER");
+    expect_found(&mut events, &python_peer()).await;
+
+    // One that has the secret, and the id.
+    let name = r#"{"name": "an impostor"}"#;
+    let args = ["--peer-id", "a python peer", "--peer-data-json", name];
+    let impostor = PyNode::start(python, &[&OUTER[..], &args, &MANAGED].concat());
+    let port = nodes.address.port();
+    for kind in ["ADVERTISE_PEER", "DISCONNECT"] {
+        impostor.do_op(json!({"op": "advertise_to", "type": kind, "port": port}));
+    }
+    // In order: what it had said before this was heard.
+    impostor.do_op(json!({"op": "request", "uri": "echo", "port": port,
+        "timeout": 30, "expect": {"type": "RESPOND_URI"}}));
+    assert_eq!(events.try_next(), None);
+    assert_eq!(*nodes.node.peers()[0].peer, python_peer());
+    assert!(impostor.stop());
     nodes.end().await;
 }
 

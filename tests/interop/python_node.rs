@@ -4,7 +4,7 @@ use netaio_tests::python::environment;
 use netaio_tokio::{Layers, Message, MessageType};
 use serde_json::{Value, json};
 
-use crate::ends::{INNER, LONG, OUTER, eventually, inner, outer, soon};
+use crate::ends::{INNER, LONG, OUTER, at_once, eventually, inner, outer, soon};
 use crate::node_ends::Nodes;
 use crate::setups::setups;
 
@@ -177,5 +177,30 @@ async fn garbage_does_not_hurt_our_node() {
     let received = counters.rejected + counters.auth_failures + counters.ignored;
     assert_eq!(received, garbage.len() as u64, "{counters:?}");
     assert_eq!(counters.dispatched, 1);
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_node_and_a_python_node_do_not_answer_each_others_answers() {
+    let Some(python) = environment() else { return };
+    let args = ["--default-handler", "not_found"];
+    let nodes = Nodes::with(python, &args, Layers::new(), |node| node).await;
+    // Two Python nodes say NOT_FOUND to each other's NOT_FOUND without end.
+    let stray = Message::new(MessageType::OK, "stray", "").unwrap();
+    let to = nodes.python.address();
+    assert_eq!(soon(nodes.node.send(stray, to)).await, Ok(()));
+    let answered = || nodes.node.counters().frames_in == 1;
+    eventually("the Python node has answered", answered).await;
+
+    // Neither handles this: ours says so, and is told that Python's does not
+    // handle that.
+    nodes.python_does(json!({"op": "send", "type": "ADVERTISE_PEER", "uri": "u"}));
+    let answered = || nodes.node.counters().frames_in == 3;
+    eventually("both have answered once", answered).await;
+    // In order: what had been said before this reply would have come.
+    let reply = at_once(nodes.node.request("echo", to)).await;
+    assert_eq!(reply.unwrap().message_type(), MessageType::RESPOND_URI);
+    let counters = nodes.node.counters();
+    assert_eq!((counters.frames_in, counters.frames_out), (4, 3));
     nodes.end().await;
 }

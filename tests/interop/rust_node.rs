@@ -5,16 +5,23 @@ use std::time::Duration;
 
 use netaio_tests::python::environment;
 use netaio_tokio::{
-    HmacAuthPlugin, Layers, Message, MessageType, RequestError, TimeoutContext,
-    TimeoutKind,
+    HmacAuthPlugin, Layers, Message, MessageType, RequestError, SendError,
+    TimeoutContext, TimeoutKind, wire,
 };
+use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::ends::{INNER, LONG, OUTER, at_once, inner, inner_with, outer, soon};
+use crate::ends::{
+    INNER, LONG, OUTER, at_once, eventually, inner, inner_with, outer, soon,
+};
 use crate::node_ends::Nodes;
 use crate::setups::setups;
 
+/// For what is not answered.
 const SHORT: Duration = Duration::from_millis(300);
+/// For what has an answer, which is none: it comes long before, on a busy machine
+/// too.
+const PATIENT: Duration = Duration::from_secs(3);
 
 /// How a request ends that nobody answers.
 async fn in_vain<F>(request: F) -> TimeoutContext
@@ -85,14 +92,18 @@ async fn a_python_node_answers_every_kind_of_request_in_every_setup() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_that_does_not_say_what_it_is_about_is_a_hint() {
     let Some(python) = environment() else { return };
+    let mut waiting = Vec::new();
     for setup in setups() {
         let nodes = Nodes::set_up(python, &setup).await;
         let to = nodes.python.address();
         let request = nodes.node.request("error-default-uri", to);
-        let context = in_vain(request.timeout(SHORT)).await;
-        let hint = context.hint.expect("a hint");
-        assert_eq!(hint.message_type, MessageType::ERROR, "{}", setup.name);
-        assert_eq!(hint.text, "an error for nobody", "{}", setup.name);
+        let context = tokio::spawn(in_vain(request.timeout(PATIENT)));
+        waiting.push((setup.name, nodes, context));
+    }
+    for (setup, nodes, context) in waiting {
+        let hint = hint(context.await.expect("a timeout"));
+        let expected = ("ERROR".to_owned(), "an error for nobody".to_owned());
+        assert_eq!(hint, Some(expected), "{setup}");
         nodes.end().await;
     }
 }
@@ -143,7 +154,7 @@ async fn a_wrong_outer_secret_is_answered_with_a_hint_at_most() {
     let nodes =
         Nodes::with(python, &OUTER, Layers::new(), |n| n.layers(wrong)).await;
     let to = nodes.python.address();
-    let request = nodes.node.request("echo", to).timeout(SHORT);
+    let request = nodes.node.request("echo", to).timeout(PATIENT);
     assert_eq!(hint(in_vain(request).await), refusal());
     let seen = nodes.python.events();
     assert!(!seen.iter().any(|event| event["event"] == "message"));
@@ -158,7 +169,7 @@ async fn a_wrong_inner_secret_is_answered_with_a_hint_at_most() {
     let to = nodes.python.address();
     for layers in [inner_with("wrong"), Layers::new()] {
         let request = nodes.node.create("k", "1", to).layers(layers);
-        let context = in_vain(request.timeout(SHORT)).await;
+        let context = in_vain(request.timeout(PATIENT)).await;
         assert_eq!(hint(context), refusal());
     }
     let request = nodes.node.create("k", "1", to).layers(inner());
@@ -250,5 +261,57 @@ async fn a_python_node_keeps_silent_if_told_so() {
     let request = nodes.node.request("echo", to).timeout(SHORT);
     assert_eq!(in_vain(request).await.hint, None);
     nodes.python.wait_for(|e| e["event"] == "auth_error", LONG);
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_nobody_waits_for_any_more_is_dropped() {
+    let Some(python) = environment() else { return };
+    let nodes = Nodes::start(python).await;
+    let (node, to) = (&nodes.node, nodes.python.address());
+    let slow = node.request("slow", to).content("1;late");
+    assert_eq!(in_vain(slow.timeout(SHORT / 3)).await.hint, None);
+    let late = || node.counters().frames_in == 1;
+    eventually("the late answer comes", late).await;
+
+    let reply = at_once(node.request("slow", to).content("0;next")).await;
+    assert_eq!(reply.unwrap().text(), "slow 0;next");
+    // It was not answered either.
+    assert_eq!(node.counters().frames_out, 2);
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_messages_go_both_ways_as_datagrams() {
+    let Some(python) = environment() else { return };
+    let nodes = Nodes::start(python).await;
+    let most = wire::MAX_URI_AND_CONTENT - "echo".len();
+    let content = vec![b'x'; most];
+    let request = nodes.node.request("echo", nodes.python.address());
+    let reply = at_once(request.content(&content)).await.unwrap();
+    assert!(reply.content() == content);
+    nodes.python_does(json!({
+        "op": "request", "uri": "echo", "content_fill": ["61", most],
+        "timeout": 30,
+        "expect": {"type": "RESPOND_URI", "content_len": most},
+    }));
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_long_for_a_datagram_with_its_layers_is_not_sent() {
+    let Some(python) = environment() else { return };
+    let nodes =
+        Nodes::with(python, &OUTER, Layers::new(), |n| n.layers(outer())).await;
+    // With the two bytes that a cipher takes which hides the URI.
+    let most = wire::MAX_URI_AND_CONTENT - "echo".len() - 2;
+    let request = nodes.node.request("echo", nodes.python.address());
+    match at_once(request.content(vec![0; most])).await {
+        Err(RequestError::NotSent(SendError::TooLongForDatagram(it))) => {
+            assert_eq!(it.limit, 65_507);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(nodes.node.counters().frames_out, 0);
     nodes.end().await;
 }

@@ -2,7 +2,7 @@
 //! server.
 
 use netaio_tests::python::{Environment, PyClient, environment};
-use netaio_tokio::{CloseReason, Layers, LossReason, PeerManagement};
+use netaio_tokio::{CloseReason, Layers, LossReason, PeerManagement, TcpClient};
 use serde_json::{Value, json};
 
 use crate::ends::{Connected, OUTER, Served, at_once, eventually, outer, soon};
@@ -74,6 +74,27 @@ async fn our_client_leaves_its_peers_and_keeps_its_connection() {
     server_knows(&ends, json!([listed(&rust_peer())])).await;
     soon(ends.client.stop_peer_management()).await;
     server_knows(&ends, json!([])).await;
+    ends.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_known_by_a_host_name_is_a_peer_as_well() {
+    let Some(python) = environment() else { return };
+    let ends = client_of_python(python).await;
+    let client = TcpClient::builder()
+        .server(format!("localhost:{}", ends.server.port))
+        .layers(outer())
+        .local_peer(rust_peer())
+        .build();
+    let mut events = client.peer_events();
+    client.manage_peers(management()).unwrap();
+    soon(client.connect()).await.expect("a connection");
+    expect_found(&mut events, &python_peer()).await;
+    server_knows(&ends, json!([listed(&rust_peer())])).await;
+    soon(client.stop_peer_management()).await;
+    server_knows(&ends, json!([])).await;
+    soon(client.close()).await;
+    expect_lost(&mut events, LossReason::Disconnected).await;
     ends.end().await;
 }
 

@@ -44,6 +44,7 @@ mod publishing;
 mod race;
 mod raw_peer;
 mod reconnect;
+mod renewals;
 mod routes;
 mod runtimes;
 mod secrets;

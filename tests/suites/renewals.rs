@@ -1,0 +1,73 @@
+//! Subscriptions that are renewed on a new connection, when that is lost too.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use netaio_driver::{
+    AutoReconnectTimeoutHandler, ConnectionEvent, ConnectionEvents, MessageType,
+};
+
+use crate::ends::{client_builder, event, message};
+use crate::raw_peer::{RawPeer, listener};
+use crate::runtimes::TestRuntime;
+use crate::waiting::{off_thread, soon, spawn};
+
+on_every_runtime![
+    a_connection_lost_before_subscriptions_are_renewed_is_not_announced,
+];
+
+/// Accepts a connection and reads from it that `news` is subscribed to.
+async fn subscribed(listener: &TcpListener) -> RawPeer {
+    let listener = listener.try_clone().unwrap();
+    off_thread(move || {
+        let mut peer = RawPeer::accept(&listener);
+        let asked = peer.receive().expect("a message");
+        assert_eq!(asked.message_type(), MessageType::SUBSCRIBE_URI);
+        peer
+    })
+    .await
+}
+
+fn confirm(peer: &mut RawPeer) {
+    peer.send(&message(MessageType::CONFIRM_SUBSCRIBE, "news", ""));
+}
+
+/// The events that are there already which say that a reconnect is done.
+fn announced(events: &mut ConnectionEvents) -> usize {
+    std::iter::from_fn(|| events.try_next())
+        .filter(|event| matches!(event, ConnectionEvent::Reconnected { .. }))
+        .count()
+}
+
+async fn a_connection_lost_before_subscriptions_are_renewed_is_not_announced<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let listener = listener();
+    let rules = AutoReconnectTimeoutHandler::new().delay(Duration::from_millis(1));
+    let client = client_builder(&runtime, listener.local_addr().unwrap())
+        .reconnect_when_lost(rules)
+        .build();
+    client.connect().await.unwrap();
+    let subscribing = spawn(&runtime, client.subscribe("news").into_future());
+    let mut first = soon(&runtime, subscribed(&listener)).await;
+    confirm(&mut first);
+    let mut news = soon(&runtime, subscribing.join()).await.unwrap();
+    let mut events = client.events();
+
+    drop(first);
+    drop(soon(&runtime, subscribed(&listener)).await);
+    let mut third = soon(&runtime, subscribed(&listener)).await;
+    assert_eq!(announced(&mut events), 0);
+
+    confirm(&mut third);
+    third.send(&message(MessageType::NOTIFY_URI, "news", "at last"));
+    event(&runtime, &mut events, |event| {
+        matches!(event, ConnectionEvent::Reconnected { .. }).then_some(())
+    })
+    .await;
+    let notification = soon(&runtime, news.next()).await.unwrap();
+    assert_eq!(notification.text(), "at last");
+    assert!(notification.resumed);
+}
