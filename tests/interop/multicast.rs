@@ -259,7 +259,7 @@ fn two_hosts_find_each_other_by_ipv6() {
     if !has_ipv6() {
         return;
     }
-    in_namespace("", || {
+    in_namespace(LOOPBACK, || {
         run(async {
             let host = OtherHost::connected();
             let (one, two) = on_two_hosts(&host, |node, index| {
@@ -285,7 +285,7 @@ fn two_hosts_find_each_other_in_an_ipv6_group_of_their_own() {
     if !has_ipv6() {
         return;
     }
-    in_namespace("", || {
+    in_namespace(LOOPBACK, || {
         run(async {
             let host = OtherHost::connected();
             let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x1234);

@@ -38,7 +38,8 @@ const INSIDE: &str = "NETAIO_TEST_IN_NAMESPACE";
 /// Runs a test in a network namespace of its own, after a shell script that is to
 /// set up its interfaces. To be called by the test itself, as its last act, with
 /// a closure: the test is run once more, in a process in that namespace. The
-/// namespace is gone when that process is.
+/// namespace is gone when that process is. What the test does before comes twice,
+/// the second time with these interfaces.
 ///
 /// A notice is given instead if no namespace can be made here; see
 /// [`skip`](crate::skip::skip).
@@ -104,6 +105,8 @@ fn run_again(unshare: &[&str], setup: &str, name: &str) {
         .arg(env::current_exe().expect("the test's own program"))
         .args(["--exact", name, "--nocapture"])
         .env(INSIDE, name)
+        // What could be skipped has been by now: nobody would see it there.
+        .env("CI", "true")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
