@@ -1,9 +1,11 @@
-//! netaio on smol: the same names as at the crate's root, for another runtime.
+//! netaio on smol: all the names of the crate's root, for another runtime. To
+//! move here from async-std, change the `use` line.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant as StdInstant;
 
+pub use crate::names::*;
 use crate::stream::async_io_runtime;
 
 /// The smol runtime. Tasks run on its global executor, or on one of yours.
@@ -28,8 +30,7 @@ impl Smol {
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use netaio_asyncstd::MessageType;
-    /// use netaio_asyncstd::smol::{Smol, TcpClient, TcpServer};
+    /// use netaio_asyncstd::smol::{MessageType, Smol, TcpClient, TcpServer};
     ///
     /// let executor = Arc::new(smol::Executor::new());
     /// let runtime = Smol::on(Arc::clone(&executor));
@@ -66,8 +67,7 @@ async_io_runtime!(Smol);
 /// [`netaio_driver::TcpClient`].
 ///
 /// ```
-/// use netaio_asyncstd::MessageType;
-/// use netaio_asyncstd::smol::{TcpClient, TcpServer};
+/// use netaio_asyncstd::smol::{MessageType, TcpClient, TcpServer};
 ///
 /// smol::block_on(async {
 ///     let server = TcpServer::new();
@@ -113,8 +113,7 @@ pub type RequestBuilder = netaio_driver::RequestBuilder<Smol>;
 /// A UDP node on smol. See [`netaio_driver::UdpNode`].
 ///
 /// ```
-/// use netaio_asyncstd::MessageType;
-/// use netaio_asyncstd::smol::UdpNode;
+/// use netaio_asyncstd::smol::{MessageType, UdpNode};
 ///
 /// smol::block_on(async {
 ///     let here = || UdpNode::builder().interface([127, 0, 0, 1]).port(0).build();

@@ -12,7 +12,8 @@ use netaio_proto::Instant;
 ///
 /// Static on purpose: a connection is compiled for its runtime and its stream,
 /// with no box between. `netaio-tokio` and `netaio-asyncstd` implement it; so
-/// can you.
+/// can you: in netaio's repository `tests/embedded/main.rs` does, over an executor
+/// of one thread that it brings itself, and is meant to be read.
 pub trait Runtime: Clone + fmt::Debug + Send + Sync + 'static {
     /// A connected TCP stream.
     type TcpStream: ByteStream;

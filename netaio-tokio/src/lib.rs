@@ -2,6 +2,9 @@
 //! authentication, encryption and timeouts for messages over TCP and UDP,
 //! wire-compatible with Python netaio 0.0.9.
 //!
+//! The examples in this crate's `examples` are whole programs: `quickstart`,
+//! `server`, `client`, `node`, `pubsub`, `discovery`, `tls` and `by_hand`.
+//!
 //! # A server
 //!
 //! ```no_run
@@ -109,7 +112,78 @@
 //! # Other streams
 //!
 //! [`TcpServer::serve_stream`] and [`TcpClient::connect_stream`] take anything
-//! that is `AsyncRead + AsyncWrite`: TLS streams, Unix sockets, pipes.
+//! that is `AsyncRead + AsyncWrite` and connected already. Accepting is then up
+//! to you, and so is connecting again: only you know how. A new stream under the
+//! same name takes the place of one that was lost, and renews subscriptions.
+//!
+//! ## TLS
+//!
+//! With `tokio-rustls`; the example `tls` is the whole program.
+//!
+//! ```no_run
+//! use std::io;
+//! use netaio_tokio::{Link, TcpClient, TcpServer};
+//! use tokio::net::{TcpListener, TcpStream};
+//! use tokio_rustls::{TlsAcceptor, TlsConnector, rustls::pki_types::ServerName};
+//!
+//! async fn serve(server: TcpServer, tls: TlsAcceptor) -> io::Result<()> {
+//!     let listener = TcpListener::bind("0.0.0.0:8843").await?;
+//!     loop {
+//!         let (stream, from) = listener.accept().await?;
+//!         let (server, tls) = (server.clone(), tls.clone());
+//!         // A task each: a slow handshake keeps nobody waiting.
+//!         tokio::spawn(async move {
+//!             server.serve_stream(tls.accept(stream).await?, from)
+//!         });
+//!     }
+//! }
+//!
+//! async fn connect(client: &TcpClient, tls: TlsConnector) -> io::Result<Link> {
+//!     let stream = TcpStream::connect("example.org:8843").await?;
+//!     let remote = stream.peer_addr()?;
+//!     let name = ServerName::try_from("example.org").map_err(io::Error::other)?;
+//!     let stream = tls.connect(name, stream).await?;
+//!     client.connect_stream("example.org:8843", remote, stream)
+//! }
+//! ```
+//!
+//! ## Unix sockets
+//!
+//! They have no address of the kind that handlers are told: give them any.
+//! Streams that share one also share a peer, where peers are managed.
+//!
+//! ```
+//! use netaio_tokio::{MessageType, TcpClient, TcpServer};
+//! # #[cfg(unix)]
+//! use tokio::net::{UnixListener, UnixStream};
+//!
+//! # #[cfg(unix)]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let path = format!("netaio-tokio-doc-{}", std::process::id());
+//! # let path = std::env::temp_dir().join(path);
+//! # let _ = std::fs::remove_file(&path);
+//! let server = TcpServer::new();
+//! server.on((MessageType::REQUEST_URI, "echo"), |m| m.respond(m.content()));
+//! let listener = UnixListener::bind(&path)?;
+//! let local = ([127, 0, 0, 1], 0).into();
+//! let serving = server.clone();
+//! tokio::spawn(async move {
+//!     while let Ok((stream, _)) = listener.accept().await {
+//!         let _ = serving.serve_stream(stream, local);
+//!     }
+//! });
+//!
+//! let client = TcpClient::builder().server("the socket").build();
+//! client.connect_stream("the socket", local, UnixStream::connect(&path).await?)?;
+//! let reply = client.request("echo").content("hello").await?;
+//! assert_eq!(reply.content(), b"hello");
+//! # std::fs::remove_file(&path)?;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(unix))]
+//! # fn main() {}
+//! ```
 
 mod runtime;
 

@@ -28,6 +28,7 @@ macro_rules! on_runtime {
     };
 }
 
+mod across;
 mod bounds;
 mod connecting;
 mod contents;
@@ -53,4 +54,5 @@ mod shutdown;
 mod streams;
 mod subscriptions;
 mod timeout_handlers;
+mod tls;
 mod waiting;

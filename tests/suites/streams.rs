@@ -1,17 +1,23 @@
-//! Streams that are connected already: pipes in memory, Unix sockets. They are
-//! of tokio's kind, so these scenarios are tokio's alone.
+//! Streams that are connected already: pipes in memory, Unix sockets, TLS. Each
+//! kind of runtime has its own kind of streams. What does not depend on the kind
+//! is done with tokio's alone.
 
 use std::future::Future;
 use std::time::Duration;
 
-use netaio_driver::{CloseReason, MessageType, RequestError};
+use netaio_asyncstd::{AsyncStd, smol::Smol};
+use netaio_driver::{
+    CloseReason, MessageType, RequestError, Runtime, TcpClient as Client,
+    TcpServer as Server, WrapStream,
+};
 use netaio_tokio::{
     AutoReconnectTimeoutHandler, Incoming, TcpClient, TcpServer, Tokio,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::ends::{self, event, message, reason};
-use crate::runtimes::{Flavour, run};
+use crate::runtimes::{Flavour, TestRuntime, run};
+use crate::tls;
 use crate::waiting::{Count, LONG, eventually, sleep, soon, spawn};
 
 fn nowhere() -> std::net::SocketAddr {
@@ -19,7 +25,7 @@ fn nowhere() -> std::net::SocketAddr {
 }
 
 /// Asks over a client that is connected by a stream.
-async fn converse(runtime: &Tokio, server: &TcpServer, client: &TcpClient) {
+async fn converse<R: Runtime>(runtime: &R, server: &Server<R>, client: &Client<R>) {
     let link = client.link(Some(&"other end".into())).unwrap();
     let asking: Vec<_> = (0..20)
         .map(|task| {
@@ -52,6 +58,18 @@ async fn converse(runtime: &Tokio, server: &TcpServer, client: &TcpClient) {
     assert_eq!(reason, CloseReason::Eof);
 }
 
+/// Connects a client and a server by the two ends of a stream, and has them talk.
+async fn talk_over<R, A, B>(runtime: R, (here, there): (A, B))
+where
+    R: TestRuntime + WrapStream<A> + WrapStream<B>,
+{
+    let server = ends::server(&runtime);
+    let client = Client::builder_on(runtime.clone()).build();
+    server.serve_stream(there, nowhere()).unwrap();
+    client.connect_stream("other end", nowhere(), here).unwrap();
+    converse(&runtime, &server, &client).await;
+}
+
 fn on_both_flavours<F>(scenario: impl Fn(Tokio) -> F)
 where
     F: Future<Output = ()>,
@@ -65,12 +83,7 @@ fn a_pipe_in_memory_is_a_connection() {
     on_both_flavours(|runtime| async move {
         // One so narrow that no message fits is as good.
         for width in [64, 65_536] {
-            let server = ends::server(&runtime);
-            let client = TcpClient::builder().build();
-            let (here, there) = tokio::io::duplex(width);
-            server.serve_stream(there, nowhere()).unwrap();
-            client.connect_stream("other end", nowhere(), here).unwrap();
-            converse(&runtime, &server, &client).await;
+            talk_over(runtime, tokio::io::duplex(width)).await;
         }
     });
 }
@@ -79,13 +92,88 @@ fn a_pipe_in_memory_is_a_connection() {
 #[test]
 fn a_unix_socket_is_a_connection() {
     on_both_flavours(|runtime| async move {
-        let server = ends::server(&runtime);
-        let client = TcpClient::builder().build();
-        let (here, there) = tokio::net::UnixStream::pair().unwrap();
-        server.serve_stream(there, nowhere()).unwrap();
-        client.connect_stream("other end", nowhere(), here).unwrap();
-        converse(&runtime, &server, &client).await;
+        talk_over(runtime, tokio::net::UnixStream::pair().unwrap()).await;
     });
+}
+
+#[cfg(unix)]
+#[test]
+fn a_unix_socket_is_a_connection_on_smol_and_async_std() {
+    use smol::net::unix::UnixStream;
+    run::<Smol, _>(Flavour::OneThread, |runtime| async move {
+        talk_over(runtime, UnixStream::pair().unwrap()).await;
+    });
+    run::<AsyncStd, _>(Flavour::Threads, |runtime| async move {
+        talk_over(runtime, UnixStream::pair().unwrap()).await;
+    });
+}
+
+#[cfg(unix)]
+#[test]
+fn a_stream_that_does_not_pass_a_close_on_ends_all_the_same() {
+    run::<Smol, _>(Flavour::OneThread, |runtime| async move {
+        use std::os::unix::net::UnixStream;
+        talk_over(runtime, smol::Async::<UnixStream>::pair().unwrap()).await;
+    });
+    run::<AsyncStd, _>(Flavour::Threads, |runtime| async move {
+        use async_std::os::unix::net::UnixStream;
+        talk_over(runtime, UnixStream::pair().unwrap()).await;
+    });
+}
+
+#[test]
+fn a_tls_stream_is_a_connection() {
+    on_both_flavours(|runtime| async move {
+        use tokio::net::{TcpListener, TcpStream};
+        let (client, server) = tls::configs();
+        let listener = TcpListener::bind(ends::ANYWHERE).await.unwrap();
+        let connect = TcpStream::connect(listener.local_addr().unwrap());
+        let (here, there) = tokio::join!(connect, listener.accept());
+        let connector = tokio_rustls::TlsConnector::from(client);
+        let acceptor = tokio_rustls::TlsAcceptor::from(server);
+        let (here, there) = tokio::join!(
+            connector.connect(tls::name(), here.unwrap()),
+            acceptor.accept(there.unwrap().0),
+        );
+        talk_over(runtime, (here.unwrap(), there.unwrap())).await;
+    });
+}
+
+#[test]
+fn a_tls_stream_is_a_connection_on_smol_and_async_std() {
+    run::<Smol, _>(Flavour::OneThread, |runtime| async move {
+        use smol::net::{TcpListener, TcpStream};
+        let listener = TcpListener::bind(ends::ANYWHERE).await.unwrap();
+        let connect = TcpStream::connect(listener.local_addr().unwrap());
+        let (here, there) = tokio::join!(connect, listener.accept());
+        talk_over(runtime, secured(here.unwrap(), there.unwrap().0).await).await;
+    });
+    run::<AsyncStd, _>(Flavour::Threads, |runtime| async move {
+        use async_std::net::{TcpListener, TcpStream};
+        let listener = TcpListener::bind(ends::ANYWHERE).await.unwrap();
+        let connect = TcpStream::connect(listener.local_addr().unwrap());
+        let (here, there) = tokio::join!(connect, listener.accept());
+        talk_over(runtime, secured(here.unwrap(), there.unwrap().0).await).await;
+    });
+}
+
+/// TLS over the two ends of a stream that is of the `futures-io` kind.
+async fn secured<S>(
+    here: S,
+    there: S,
+) -> (
+    futures_rustls::client::TlsStream<S>,
+    futures_rustls::server::TlsStream<S>,
+)
+where
+    S: futures_util::AsyncRead + futures_util::AsyncWrite + Unpin,
+{
+    let (client, server) = tls::configs();
+    let (here, there) = tokio::join!(
+        futures_rustls::TlsConnector::from(client).connect(tls::name(), here),
+        futures_rustls::TlsAcceptor::from(server).accept(there),
+    );
+    (here.expect("a handshake"), there.expect("a handshake"))
 }
 
 #[test]

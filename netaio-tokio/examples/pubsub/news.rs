@@ -1,20 +1,16 @@
-//! Publish and subscribe, in one process: a server, two subscribers of whom one
-//! is too slow, and a publisher. Ends by itself.
-//!
-//! ```text
-//! cargo run -p netaio-tokio --example pubsub
-//! ```
+//! Who publishes and who subscribes. `netaio` is the crate for the runtime that
+//! `main.rs` has chosen, `sleep` is the runtime's own.
 
 use std::error::Error;
 use std::time::Duration;
 
-use netaio_tokio::{
+use crate::netaio::{
     AutoReconnectTimeoutHandler, ConnectionEvent, LagPolicy, MessageType,
     SubscriptionEnd, TcpClient, TcpServer,
 };
+use crate::sleep;
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+pub(crate) async fn tell() -> Result<(), Box<dyn Error>> {
     // The server needs one line, or two to refuse some.
     let server = TcpServer::new();
     server.pubsub_with(Default::default(), |m| !m.uri().starts_with(b"/secret"));
@@ -58,7 +54,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // The others take nothing until all five have come.
     while missed.lost() < 2 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        sleep(Duration::from_millis(10)).await;
     }
     let notification = missed.next().await.ok_or("it has ended")?;
     assert_eq!(strict.end(), Some(SubscriptionEnd::Lagged));

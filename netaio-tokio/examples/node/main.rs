@@ -16,15 +16,16 @@
 //! ```
 //!
 //! End it with Ctrl-C: the others are told.
+//!
+//! The node is in `echo.rs`, which is the same on every runtime.
 
 use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use netaio_tokio::{
-    HmacAuthPlugin, IncomingDatagram, Message, MessageType, Peer, PeerManagement,
-    UdpNode,
-};
+use netaio_tokio as netaio;
+
+mod echo;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -39,34 +40,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .map(|a| a.parse::<SocketAddr>())
         .transpose()?;
 
-    // Whoever runs this is a peer of its own.
-    let mut id = [0; 16];
-    getrandom::fill(&mut id)?;
-    let node = UdpNode::builder()
-        .interface(local.ip())
-        .port(local.port())
-        .local_peer(Peer::new(id.to_vec(), ""))
-        .auth(HmacAuthPlugin::new("test"))
-        .build();
-    node.on(MessageType::REQUEST_URI, |m: IncomingDatagram| {
-        println!("Sending echo to {}...", m.from());
-        m.into_message().with_type(MessageType::OK)
-    });
-    node.on(MessageType::OK, |m: IncomingDatagram| {
-        println!("Received echo from {}.", m.from());
-    });
-
+    let node = echo::node(local)?;
     let address = node.start().await?;
     println!("bound to {address}, Ctrl-C ends");
-    let management = PeerManagement::new(PeerManagement::APP_ID)
-        .every(Duration::from_secs(1))
-        .timeout(Duration::from_secs(3));
-    node.manage_peers(management)?;
+    echo::find_others(&node)?;
 
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
-            _ = seconds.tick() => ask(&node, remote).await?,
+            _ = seconds.tick() => echo::ask(&node, remote).await?,
             pressed = tokio::signal::ctrl_c() => {
                 pressed?;
                 break;
@@ -74,27 +56,5 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     node.stop().await;
-    Ok(())
-}
-
-/// Asks the node that was named, or all that are known.
-async fn ask(
-    node: &UdpNode,
-    remote: Option<SocketAddr>,
-) -> Result<(), Box<dyn Error>> {
-    let echo = Message::new(MessageType::REQUEST_URI, "", "echo")?;
-    match remote {
-        Some(remote) => {
-            println!("Sending message to {remote}...");
-            node.send(echo, remote).await?;
-        }
-        None if node.peers().is_empty() => {
-            println!("No peers known, waiting to discover peers...");
-        }
-        None => {
-            println!("Broadcasting message to all known peers...");
-            node.broadcast(echo).await?;
-        }
-    }
     Ok(())
 }

@@ -1,57 +1,22 @@
-//! A server that stores content under URIs: the one from Python netaio's
-//! readme, in Rust. Either can take the other's place.
-//!
-//! ```text
-//! cargo run -p netaio-tokio --example server [ADDRESS]
-//! ```
-//!
-//! The address is `127.0.0.1:8888` unless you give another one. Try it with the
-//! example `client`, or with the client of Python's readme. End it with Ctrl-C.
-//! `RUST_LOG=debug` shows what happens to connections.
-//!
-//! Everybody who knows the first secret may read. To create, update and delete
-//! one must know the second secret as well: it is an inner layer of those
-//! three handlers.
+//! What the example's server stores, and its handlers. `netaio` is the crate for
+//! the runtime that `main.rs` has chosen.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use netaio_tokio::{
+use crate::netaio::{
     HmacAuthPlugin, Incoming, Layers, Message, MessageType, TcpServer, TooLong,
 };
 
-#[tokio::main]
-async fn main() -> io::Result<()> {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .init();
-    let address = std::env::args().nth(1);
-    let address = address.as_deref().unwrap_or("127.0.0.1:8888");
-
-    let server = TcpServer::builder()
-        .auth(HmacAuthPlugin::new("test"))
-        .build();
-    serve(&server, &Arc::default());
-    let address = server.listen(address).await?;
-    println!("listening on {address}, Ctrl-C ends");
-
-    tokio::signal::ctrl_c().await?;
-    // What was accepted is still answered, for at most 5 seconds.
-    server.shutdown(Duration::from_secs(5)).await;
-    Ok(())
-}
-
 /// What the server keeps.
 #[derive(Default)]
-struct Store {
+pub(crate) struct Store {
     contents: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
 }
 
 /// Registers the handlers. Of the keys that fit a message the narrowest
 /// decides: `(REQUEST_URI, "echo")` before `REQUEST_URI`.
-fn serve(server: &TcpServer, store: &Arc<Store>) {
+pub(crate) fn serve(server: &TcpServer, store: &Arc<Store>) {
     server.on((MessageType::REQUEST_URI, "echo"), |m| {
         m.respond(m.content())
     });

@@ -1,12 +1,5 @@
-//! The whole of netaio in a few seconds: a server and a client in one process.
-//!
-//! ```text
-//! cargo run --release -p netaio-tokio --example quickstart
-//! ```
-//!
-//! Four parts, each printed as it happens: messages, requests at the same
-//! time, an answer that does not come, and a server that dies. Ends by itself,
-//! with an error if anything is not as this text says.
+//! What `quickstart` shows, on the runtime that `main.rs` has chosen: `netaio` is
+//! the crate for it, `sleep` is the runtime's own.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -14,33 +7,30 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use netaio_tokio::{
+use async_channel::{Receiver, Sender};
+use futures_util::future::{join, join3};
+
+use crate::netaio::{
     AutoReconnectTimeoutHandler, ConnectionEvent, ConnectionEvents, HmacAuthPlugin,
     Incoming, Message, MessageType, RequestError, Sha256StreamCipherPlugin,
     TcpClient, TcpServer,
 };
-use tokio::sync::mpsc;
+use crate::sleep;
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// What the server keeps. It lives outside of the server, so that a second
 /// server can take over where the first one stopped.
 type Notes = Arc<Mutex<BTreeMap<Vec<u8>, Vec<u8>>>>;
 
-#[tokio::main]
-async fn main() -> Outcome<()> {
-    // Whatever goes wrong, do not hang.
-    tokio::time::timeout(Duration::from_secs(30), tour()).await?
-}
-
-async fn tour() -> Outcome<()> {
+pub(crate) async fn tour() -> Outcome<()> {
     let notes = Notes::default();
     let server = build_server(&notes);
     // Port 0 asks for any free port; the answer tells which one it is.
     let address = server.listen("127.0.0.1:0").await?;
     println!("A server listens on {address}.");
 
-    let (reconnected, mut on_reconnect) = mpsc::unbounded_channel();
+    let (reconnected, on_reconnect) = async_channel::unbounded();
     let client = build_client(address, reconnected);
     let mut events = client.events();
     client.connect().await?;
@@ -48,7 +38,7 @@ async fn tour() -> Outcome<()> {
 
     exchange_messages(&client).await?;
     ask_at_the_same_time(&client).await?;
-    wait_in_vain(&client, &mut events, &mut on_reconnect).await?;
+    wait_in_vain(&client, &mut events, &on_reconnect).await?;
     let server =
         lose_the_server(&client, server, address, &notes, &mut events).await?;
 
@@ -116,20 +106,17 @@ fn build_server(notes: &Notes) -> TcpServer {
 /// Echoes after as many milliseconds as the content says.
 async fn slow_echo(m: Incoming) -> Result<Message, Box<dyn Error + Send + Sync>> {
     let millis = m.text().parse()?;
-    tokio::time::sleep(Duration::from_millis(millis)).await;
+    sleep(Duration::from_millis(millis)).await;
     Ok(m.respond(m.content())?)
 }
 
 /// A client that connects again after a timeout and after a lost connection.
-fn build_client(
-    address: SocketAddr,
-    reconnected: mpsc::UnboundedSender<()>,
-) -> TcpClient {
+fn build_client(address: SocketAddr, reconnected: Sender<()>) -> TcpClient {
     // What to do when no answer comes: make a new connection, and say so.
     let reconnect = AutoReconnectTimeoutHandler::new()
         .on_reconnect(move |_client| {
             // Here a real client would log in again, or subscribe again.
-            let _ = reconnected.send(());
+            let _ = reconnected.try_send(());
         })
         .into_handler();
 
@@ -203,7 +190,7 @@ async fn ask_at_the_same_time(client: &TcpClient) -> Outcome<()> {
         println!("   asked for {millis} ms, got {} ms", reply.text());
         expect(reply.text() == millis)
     };
-    let (a, b, c) = tokio::join!(ask("300"), ask("100"), ask("200"));
+    let (a, b, c) = join3(ask("300"), ask("100"), ask("200")).await;
     println!("   Each got its own answer, the quick ones first.");
     a.and(b).and(c)
 }
@@ -211,7 +198,7 @@ async fn ask_at_the_same_time(client: &TcpClient) -> Outcome<()> {
 async fn wait_in_vain(
     client: &TcpClient,
     events: &mut ConnectionEvents,
-    on_reconnect: &mut mpsc::UnboundedReceiver<()>,
+    on_reconnect: &Receiver<()>,
 ) -> Outcome<()> {
     println!("\n3. An answer that does not come");
 
@@ -228,7 +215,7 @@ async fn wait_in_vain(
     // The handler has begun to connect again. No need to wait for it: a
     // request that is made now goes out as soon as the connection is there.
     let reply = client.request("echo").content("still there?").await?;
-    on_reconnect.recv().await.ok_or("on_reconnect is gone")?;
+    on_reconnect.recv().await?;
     events_until(events, is_connected).await?;
     println!("   on_reconnect was called");
     show("request echo \"still there?\"", &reply);
@@ -246,13 +233,15 @@ async fn lose_the_server(
 
     println!("   request \"slow echo\", which takes 60 s; its timeout is 10 s");
     let waiting = client.request("slow echo").content("60000");
-    let waiting = tokio::spawn(async move { (waiting.await, Instant::now()) });
-    tokio::time::sleep(Duration::from_millis(100)).await;
-
-    println!("   The server is shut down without grace.");
-    let died = Instant::now();
-    server.shutdown(Duration::ZERO).await;
-    let (outcome, ended) = waiting.await?;
+    let waiting = async { (waiting.await, Instant::now()) };
+    let dying = async {
+        sleep(Duration::from_millis(100)).await;
+        println!("   The server is shut down without grace.");
+        let died = Instant::now();
+        server.shutdown(Duration::ZERO).await;
+        died
+    };
+    let ((outcome, ended), died) = join(waiting, dying).await;
     let error = outcome.err().ok_or("a dead server has answered")?;
     let after = ended.duration_since(died);
     println!("   caller, {} ms later: {error}", after.as_millis());
@@ -273,14 +262,14 @@ async fn lose_the_server(
     println!("   create /notes/2 \"patience\"");
     let started = Instant::now();
     let second = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        sleep(Duration::from_millis(500)).await;
         let server = build_server(notes);
         server.listen(address.to_string()).await?;
         Ok::<_, Box<dyn Error>>(server)
     };
     // This request waits for the connection, within its own timeout.
     let request = client.create("/notes/2", "patience").into_future();
-    let (server, reply) = tokio::join!(second, request);
+    let (server, reply) = join(second, request).await;
     let (server, reply) = (server?, reply?);
     events_until(events, is_connected).await?;
     show(&format!("after {}", millis_since(started)), &reply);
