@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex};
 
-use netaio_tokio::{Message, TooLong};
+use crate::runtime::{Message, TooLong};
 
 /// Adds them to `$end`, whose handlers take an `$incoming`. What is protected has
 /// the layers `$inner`.
@@ -13,9 +13,9 @@ macro_rules! add_endpoints {
     ($end:expr, $incoming:ty, $inner:expr) => {{
         use std::time::Duration;
 
-        use netaio_tokio::{Layers, Message, MessageType as T};
+        use crate::runtime::{Layers, Message, MessageType as T};
 
-        use $crate::endpoints::Store;
+        use super::endpoints::Store;
 
         let end = &$end;
         let inner: Layers = $inner;
@@ -30,7 +30,7 @@ macro_rules! add_endpoints {
         end.on(ask("slow"), async |m: $incoming| {
             let seconds = m.text().split(';').next().map(str::parse);
             let seconds = seconds.and_then(Result::ok).unwrap_or(1.0);
-            tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+            crate::runtime::sleep(Duration::from_secs_f64(seconds)).await;
             m.respond([b"slow ", m.content()].concat())
         });
         end.on(ask("size"), |m| {

@@ -6,15 +6,15 @@ use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::time::Duration;
 
+use crate::runtime::{
+    HmacAuthPlugin, Incoming, Layers, Link, Message, MessageType, Own, RequestError,
+    Sha256StreamCipherPlugin, TcpClient, TcpServer,
+};
 use netaio_driver::{ClientBuilder, ServerBuilder};
 use netaio_tests::python::{ClientReport, Environment, PyClient, PyServer};
-use netaio_tokio::{
-    HmacAuthPlugin, Incoming, Layers, Link, Message, MessageType, RequestError,
-    Sha256StreamCipherPlugin, TcpClient, TcpServer, Tokio,
-};
 use serde_json::Value;
 
-use crate::endpoints::add_endpoints;
+use super::endpoints::add_endpoints;
 
 /// What has not happened by then never will.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
@@ -92,7 +92,7 @@ impl Connected {
     pub(crate) async fn with(
         python: &Environment,
         args: &[&str],
-        set: impl FnOnce(ClientBuilder<Tokio>) -> ClientBuilder<Tokio>,
+        set: impl FnOnce(ClientBuilder<Own>) -> ClientBuilder<Own>,
     ) -> Self {
         let server = PyServer::start(python, args);
         let client = TcpClient::builder().server(server.address());
@@ -140,7 +140,7 @@ impl Served {
     /// layers.
     pub(crate) async fn with(
         inner: Layers,
-        set: impl FnOnce(ServerBuilder<Tokio>) -> ServerBuilder<Tokio>,
+        set: impl FnOnce(ServerBuilder<Own>) -> ServerBuilder<Own>,
     ) -> Self {
         let server = set(TcpServer::builder()).build();
         add_endpoints!(server, Incoming, inner);

@@ -5,11 +5,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::runtime::{CloseReason, MessageType, RequestError, TimeoutKind};
 use netaio_tests::python::environment;
-use netaio_tokio::{CloseReason, MessageType, RequestError, TimeoutKind};
 use serde_json::json;
 
-use crate::ends::{Connected, LONG, at_once, soon};
+use super::ends::{Connected, LONG, at_once, soon};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -209,7 +209,7 @@ async fn a_server_that_is_killed_ends_all_requests_at_once() {
 async fn a_reply_too_long_for_the_server_ends_the_connection() {
     let Some(python) = environment() else { return };
     let ends = Connected::start(python, &[]).await;
-    let length = netaio_tokio::wire::MAX_URI_AND_CONTENT.to_string();
+    let length = crate::runtime::wire::MAX_URI_AND_CONTENT.to_string();
     let request = ends.client.request("size").content(length).timeout(LONG);
     let error = at_once(request).await.unwrap_err();
     let disconnected = matches!(error, RequestError::Disconnected { .. });

@@ -1,12 +1,12 @@
 //! Bytes that are no messages, and clients that close one direction only: what
 //! our server makes of them. Python netaio's ends the connection at most.
 
+use crate::runtime::{Message, MessageType};
 use netaio_driver::{Frame, MessageTypes};
 use netaio_tests::python::environment;
-use netaio_tokio::{Message, MessageType};
 use serde_json::{Value, json};
 
-use crate::ends::Served;
+use super::ends::Served;
 
 /// Sends bytes to our server from a Python socket that then closes its
 /// direction; gives the replies, and whether the server closed.

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use crate::runtime::{CloseReason, RequestError};
 use netaio_tests::python::environment;
-use netaio_tokio::{CloseReason, RequestError};
 
-use crate::ends::{Connected, LONG, at_once, eventually};
+use super::ends::{Connected, LONG, at_once, eventually};
 
 const SHORT: Duration = Duration::from_millis(200);
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use netaio_tests::python::environment;
-use netaio_tokio::{
+use crate::runtime::{
     HmacAuthPlugin, Layers, MessageType, RequestError, Sha256StreamCipherPlugin,
 };
+use netaio_tests::python::environment;
 
-use crate::ends::{Connected, INNER, OUTER, at_once, inner, inner_with, outer};
+use super::ends::{Connected, INNER, OUTER, at_once, inner, inner_with, outer};
 
 /// How a Python server's refusal comes: without any layer.
 fn refused(text: &str) -> RequestError {

@@ -5,19 +5,19 @@ use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
+use crate::runtime::{
+    LossReason, Message, MessageType, Own, Peer, PeerManagement, UdpNode,
+};
 use netaio_driver::NodeBuilder;
 use netaio_tests::namespace::{HERE, LOOPBACK, OtherHost, THERE, in_namespace};
 use netaio_tests::python::{Environment, PyNode, environment};
 use netaio_tests::skip::skip;
-use netaio_tokio::{
-    LossReason, Message, MessageType, Peer, PeerManagement, Tokio, UdpNode,
-};
 use serde_json::json;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-use crate::ends::{OUTER, at_once, outer, soon};
-use crate::node_peers::{
+use super::ends::{OUTER, at_once, outer, soon};
+use super::node_peers::{
     PYTHON_PEER, expect_found, expect_lost, listed, python_peer, rust_peer,
 };
 
@@ -38,7 +38,7 @@ const OFTEN: Duration = Duration::from_millis(200);
 /// Only once, at the start.
 const ONCE: Duration = Duration::from_secs(600);
 
-fn builder() -> NodeBuilder<Tokio> {
+fn builder() -> NodeBuilder<Own> {
     UdpNode::builder().layers(outer()).local_peer(rust_peer())
 }
 
@@ -204,7 +204,7 @@ fn other_peer() -> Peer {
 /// Starts two nodes with these settings, one here and one on the other host.
 async fn on_two_hosts(
     host: &OtherHost,
-    set: impl Fn(NodeBuilder<Tokio>, u32) -> NodeBuilder<Tokio>,
+    set: impl Fn(NodeBuilder<Own>, u32) -> NodeBuilder<Own>,
 ) -> (UdpNode, UdpNode) {
     let one = set(builder(), HERE.index).build();
     let two = builder().local_peer(other_peer());
@@ -305,7 +305,7 @@ fn two_hosts_find_each_other_in_an_ipv6_group_of_their_own() {
 fn two_nodes_of_one_host_find_each_other_on_a_port_that_they_share() {
     in_namespace(LOOPBACK, || {
         run(async {
-            let shared = |node: NodeBuilder<Tokio>| node.reuse_address(true).build();
+            let shared = |node: NodeBuilder<Own>| node.reuse_address(true).build();
             let one = shared(builder());
             let two = shared(builder().local_peer(other_peer()));
             let (mut seen_by_one, mut seen_by_two) =
@@ -356,7 +356,7 @@ fn a_node_without_a_network_does_without_multicasts() {
             soon(node.start()).await.expect("needs no network");
             let message = Message::new(MessageType::NOTIFY_URI, "m", "a").unwrap();
             let sent = soon(node.multicast(message)).await;
-            assert_eq!(sent, Err(netaio_tokio::SendError::NoGroup));
+            assert_eq!(sent, Err(crate::runtime::SendError::NoGroup));
 
             let node = builder().port(PORT).multicast_group([224, 0, 0, 1]).build();
             soon(node.start()).await.expect_err("asked for that group");

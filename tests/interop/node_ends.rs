@@ -2,14 +2,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use crate::runtime::{IncomingDatagram, Layers, Own, UdpNode};
 use netaio_driver::NodeBuilder;
 use netaio_tests::python::{Environment, PyNode};
-use netaio_tokio::{IncomingDatagram, Layers, Tokio, UdpNode};
 use serde_json::Value;
 
-use crate::endpoints::add_endpoints;
-use crate::ends::{eventually, soon};
-use crate::setups::Setup;
+use super::endpoints::add_endpoints;
+use super::ends::{eventually, soon};
+use super::setups::Setup;
 
 /// Two nodes with the same endpoints.
 pub(crate) struct Nodes {
@@ -39,7 +39,7 @@ impl Nodes {
         python: &Environment,
         args: &[&str],
         inner: Layers,
-        set: impl FnOnce(NodeBuilder<Tokio>) -> NodeBuilder<Tokio>,
+        set: impl FnOnce(NodeBuilder<Own>) -> NodeBuilder<Own>,
     ) -> Self {
         let node = UdpNode::builder().interface(Ipv4Addr::LOCALHOST).port(0);
         let node = set(node.no_multicast()).build();

@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
-use netaio_tests::python::{Environment, PyNode, environment};
-use netaio_tokio::{
+use crate::runtime::{
     DefaultPeerPlugin, Layers, LossReason, Message, MessageType, Peer, PeerEvent,
     PeerEvents, PeerManagement, PeerPlugin, UdpNode, wire::packify::Value,
 };
+use netaio_tests::python::{Environment, PyNode, environment};
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
 
-use crate::ends::{INNER, OUTER, eventually, inner, outer, soon};
-use crate::node_ends::Nodes;
+use super::ends::{INNER, OUTER, eventually, inner, outer, soon};
+use super::node_ends::Nodes;
 
 /// What tells how long peers live, in tests that do not wait for that.
 const NEVER: Duration = Duration::from_secs(600);

@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
-use netaio_tests::python::{PyClient, environment};
-use netaio_tokio::{
+use crate::runtime::{
     AutoReconnectTimeoutHandler, ConnectionEvent, LagPolicy, Message, MessageType,
     Subscription, SubscriptionEnd,
 };
+use netaio_tests::python::{PyClient, environment};
 use serde_json::{Value, json};
 
-use crate::ends::{Connected, LONG, Served, at_once, eventually, soon};
-use crate::setups::{Setup, setups};
+use super::ends::{Connected, LONG, Served, at_once, eventually, soon};
+use super::setups::{Setup, setups};
 
 async fn connected(setup: &Setup) -> Connected {
     let python = environment().expect("was there a moment ago");
@@ -262,7 +262,7 @@ async fn a_python_client_that_goes_away_is_subscribed_no_more() {
 async fn a_python_client_may_subscribe_only_to_what_it_is_allowed_to() {
     let Some(python) = environment() else { return };
     let served = Served::start().await;
-    let allow = |m: &netaio_tokio::Incoming| m.uri() != b"secret";
+    let allow = |m: &crate::runtime::Incoming| m.uri() != b"secret";
     served.server.pubsub_with(Default::default(), allow);
     let client = PyClient::spawn(python, served.address.port(), &[]);
     client.do_op(json!({"op": "connect"}));

@@ -1,12 +1,12 @@
 //! A Python node asks ours.
 
+use crate::runtime::{Layers, Message, MessageType};
 use netaio_tests::python::environment;
-use netaio_tokio::{Layers, Message, MessageType};
 use serde_json::{Value, json};
 
-use crate::ends::{INNER, LONG, OUTER, at_once, eventually, inner, outer, soon};
-use crate::node_ends::Nodes;
-use crate::setups::setups;
+use super::ends::{INNER, LONG, OUTER, at_once, eventually, inner, outer, soon};
+use super::node_ends::Nodes;
+use super::setups::setups;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn our_node_answers_every_kind_of_request_in_every_setup() {

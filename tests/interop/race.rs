@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::runtime::{CloseReason, Layers, Link, Message, MessageType};
 use netaio_tests::python::{PyServer, environment};
-use netaio_tokio::{CloseReason, Layers, Link, Message, MessageType};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::ends::{
+use super::ends::{
     Connected, INNER, LONG, OUTER, at_once, eventually, inner, outer, soon,
 };
 

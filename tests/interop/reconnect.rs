@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use netaio_tests::python::{PyServer, environment};
-use netaio_tokio::{
+use crate::runtime::{
     AutoReconnectTimeoutHandler, ConnectionEvent, ConnectionEvents, MessageType,
     RequestError, TcpClient,
 };
+use netaio_tests::python::{PyServer, environment};
 use tokio::sync::mpsc;
 
-use crate::ends::{Connected, LONG, at_once, soon};
+use super::ends::{Connected, LONG, at_once, soon};
 
 const SHORT: Duration = Duration::from_millis(300);
 

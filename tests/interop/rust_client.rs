@@ -1,13 +1,13 @@
 //! Our client with a Python server, when all goes well.
 
-use netaio_driver::{PluginError, SendError};
-use netaio_tests::python::environment;
-use netaio_tokio::{
+use crate::runtime::{
     Correlation, HmacAuthPlugin, Message, MessageType, RequestError,
     Sha256StreamCipherPlugin, wire,
 };
+use netaio_driver::{PluginError, SendError};
+use netaio_tests::python::environment;
 
-use crate::ends::{Connected, INNER, OUTER, at_once, inner, outer, soon};
+use super::ends::{Connected, INNER, OUTER, at_once, inner, outer, soon};
 
 /// The most that a message without a cipher can carry, besides `uri`.
 fn largest(uri: &str) -> usize {
@@ -219,7 +219,7 @@ async fn requests_without_ids_are_answered_as_well() {
     assert_eq!(reply.content(), b"a");
     let seen = ends
         .server
-        .wait_for(|e| e["handler"] == "echo", crate::ends::LONG);
+        .wait_for(|e| e["handler"] == "echo", super::ends::LONG);
     assert_eq!(seen["auth"], serde_json::json!({}));
     ends.end().await;
 }

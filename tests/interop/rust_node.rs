@@ -3,19 +3,19 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use netaio_tests::python::environment;
-use netaio_tokio::{
+use crate::runtime::{
     HmacAuthPlugin, Layers, Message, MessageType, RequestError, SendError,
     TimeoutContext, TimeoutKind, wire,
 };
+use netaio_tests::python::environment;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::ends::{
+use super::ends::{
     INNER, LONG, OUTER, at_once, eventually, inner, inner_with, outer, soon,
 };
-use crate::node_ends::Nodes;
-use crate::setups::setups;
+use super::node_ends::Nodes;
+use super::setups::setups;
 
 /// For what is not answered.
 const SHORT: Duration = Duration::from_millis(300);

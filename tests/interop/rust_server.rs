@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use crate::runtime::{Layers, Message, MessageType, wire};
 use netaio_driver::Compatibility;
 use netaio_tests::python::{PyClient, environment};
-use netaio_tokio::{Layers, Message, MessageType, wire};
 use serde_json::json;
 
-use crate::ends::{LONG, Served, eventually, soon};
+use super::ends::{LONG, Served, eventually, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_python_client_creates_reads_replaces_and_removes() {

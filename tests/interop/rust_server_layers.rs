@@ -1,10 +1,10 @@
 //! Python clients with a server of ours that demands one or two layers.
 
+use crate::runtime::{Layers, Sha256StreamCipherPlugin, wire};
 use netaio_tests::python::{PyClient, environment};
-use netaio_tokio::{Layers, Sha256StreamCipherPlugin, wire};
 use serde_json::{Value, json};
 
-use crate::ends::{INNER, OUTER, Served, inner, outer};
+use super::ends::{INNER, OUTER, Served, inner, outer};
 
 /// Changes of the store and a request, all with the inner layers.
 fn protected() -> Value {

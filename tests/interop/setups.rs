@@ -1,8 +1,8 @@
 //! The ways in which both ends can be set up to protect their messages.
 
-use netaio_tokio::{HmacAuthPlugin, Layers, Sha256StreamCipherPlugin};
+use crate::runtime::{HmacAuthPlugin, Layers, Sha256StreamCipherPlugin};
 
-use crate::ends::{INNER, OUTER, inner, outer};
+use super::ends::{INNER, OUTER, inner, outer};
 
 /// One of them.
 pub(crate) struct Setup {

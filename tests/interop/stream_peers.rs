@@ -1,12 +1,12 @@
 //! Peers over TCP: our client and a Python server, a Python client and our
 //! server.
 
+use crate::runtime::{CloseReason, Layers, LossReason, PeerManagement, TcpClient};
 use netaio_tests::python::{Environment, PyClient, environment};
-use netaio_tokio::{CloseReason, Layers, LossReason, PeerManagement, TcpClient};
 use serde_json::{Value, json};
 
-use crate::ends::{Connected, OUTER, Served, at_once, eventually, outer, soon};
-use crate::node_peers::{
+use super::ends::{Connected, OUTER, Served, at_once, eventually, outer, soon};
+use super::node_peers::{
     PYTHON_PEER, expect_found, expect_lost, listed, python_peer, rust_peer,
 };
 

@@ -1,11 +1,11 @@
 //! What a Python server sends our client without being asked.
 
+use crate::runtime::{Message, MessageType, TcpClient};
 use netaio_tests::python::environment;
-use netaio_tokio::{Message, MessageType, TcpClient};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-use crate::ends::{Connected, OUTER, at_once, outer, soon};
+use super::ends::{Connected, OUTER, at_once, outer, soon};
 
 /// Takes all messages of a type out of the client, in order.
 fn messages(client: &TcpClient, kind: MessageType) -> UnboundedReceiver<Message> {
@@ -162,7 +162,7 @@ async fn a_clients_handler_can_answer_and_ask() {
     assert_eq!(echo.content(), b"hello");
     // What the handler returned was sent, as a server's answer would be.
     let created = |e: &Value| e["handler"] == "create";
-    let created = ends.server.wait_for(created, crate::ends::LONG);
+    let created = ends.server.wait_for(created, super::ends::LONG);
     assert_eq!(
         (&created["uri"], &created["content"]),
         (&json!("answer"), &json!("hello"))
