@@ -1,71 +1,45 @@
-//! Prints peers as they come and go, found by multicast.
-//!
-//! ```text
-//! cargo run -p netaio-tokio --example discovery [NAME]
-//! ```
-//!
-//! Run it on several hosts of a network, or several times on one: its nodes share
-//! the port 8888. Each says its name every second or so; one that ends with
-//! Ctrl-C says so, one that is killed is missed after five seconds. Python
-//! netaio's nodes with the app id `discovery` take part as well.
+//! A node that says its name to others, and shows theirs. `netaio` is the crate
+//! for the runtime that `main.rs` has chosen.
 
 use std::error::Error;
 use std::time::Duration;
 
-use netaio_tokio::{
-    DefaultPeerPlugin, KnownPeer, Peer, PeerEvent, PeerManagement, PeerPlugin,
-    UdpNode, wire::packify::Value,
+use crate::netaio::{
+    DefaultPeerPlugin, KnownPeer, Peer, PeerError, PeerEvent, PeerEvents,
+    PeerManagement, PeerPlugin, UdpNode, wire::packify::Value,
 };
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .init();
-    let name = std::env::args().nth(1);
-    let name = name.unwrap_or_else(|| format!("process {}", std::process::id()));
-
+/// A node that has something to say of itself.
+pub(crate) fn node(name: &str) -> Result<UdpNode, Box<dyn Error>> {
     let mut id = [0; 16];
     getrandom::fill(&mut id)?;
     // What a peer says of itself is any value that can be packed.
-    let data = DefaultPeerPlugin.encode_data(&Value::Str(name.clone()))?;
-    let node = UdpNode::builder()
+    let data = DefaultPeerPlugin.encode_data(&Value::Str(name.to_owned()))?;
+    Ok(UdpNode::builder()
         .local_peer(Peer::new(id.to_vec(), data))
         .reuse_address(true)
-        .build();
-    let mut events = node.peer_events();
-    let address = node.start().await?;
-    println!("{name} is here, on {address}; Ctrl-C ends");
+        .build())
+}
+
+/// Says every second that the node is there, and who is gone after five.
+pub(crate) fn begin(node: &UdpNode) -> Result<(), PeerError> {
     let management = PeerManagement::new("discovery")
         .every(Duration::from_secs(1))
         .timeout(Duration::from_secs(5));
-    node.manage_peers(management)?;
-
-    loop {
-        tokio::select! {
-            event = events.next() => match event {
-                Some(event) => show(&event),
-                None => break,
-            },
-            pressed = tokio::signal::ctrl_c() => {
-                pressed?;
-                break;
-            }
-        }
-    }
-    // The others are told.
-    node.stop().await;
-    Ok(())
+    node.manage_peers(management)
 }
 
-fn show(event: &PeerEvent) {
-    match event {
-        PeerEvent::Found(peer) => println!("+ {}", describe(peer)),
-        PeerEvent::Updated(peer) => println!("~ {}", describe(peer)),
-        PeerEvent::Lost { peer, reason } => {
-            println!("- {} ({reason:?})", describe(peer));
+/// Prints peers as they come and go.
+pub(crate) async fn show(mut events: PeerEvents) {
+    while let Some(event) = events.next().await {
+        match event {
+            PeerEvent::Found(peer) => println!("+ {}", describe(&peer)),
+            PeerEvent::Updated(peer) => println!("~ {}", describe(&peer)),
+            PeerEvent::Lost { peer, reason } => {
+                println!("- {} ({reason:?})", describe(&peer));
+            }
+            _ => {}
         }
-        _ => {}
     }
 }
 
