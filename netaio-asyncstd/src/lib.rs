@@ -19,9 +19,9 @@
 //! ```
 //!
 //! The examples in this crate's `examples` are `quickstart`, `server`, `client`,
-//! `node`, `pubsub`, and `smol`, which is the `quickstart` on smol. They are those
-//! of netaio-tokio but for these lines, the main function, and what comes from
-//! the runtime itself: sleeping, and waiting for Ctrl-C.
+//! `node`, `pubsub`, `discovery`, and `smol`, which is the `quickstart` on smol.
+//! They are those of netaio-tokio but for these lines, the main function, and
+//! what comes from the runtime itself: sleeping, and waiting for Ctrl-C.
 //!
 //! # async-std is discontinued
 //!

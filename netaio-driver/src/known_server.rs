@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use event_listener::Event;
-use netaio_proto::{Backoff, Instant, Layers, Limits};
+use netaio_proto::{Instant, Layers, Limits};
 
 use crate::endpoint::lock;
 use crate::link::Link;
@@ -39,9 +39,9 @@ struct State<R: Runtime> {
     /// It came as a stream that somebody else had connected, and cannot be made
     /// again by connecting to the server's name.
     foreign: bool,
-    /// Where reconnecting had got to when a connection was last made, and when
-    /// that was.
-    backoff: Option<(Backoff, Instant)>,
+    /// How many attempts it had taken when reconnecting last made a connection,
+    /// and when that was.
+    attempts: Option<(u32, Instant)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl<R: Runtime> KnownServer<R> {
                 stage: Stage::Apart,
                 link: None,
                 foreign: false,
-                backoff: None,
+                attempts: None,
             }),
             changed: Event::new(),
         }
@@ -202,20 +202,19 @@ impl<R: Runtime> KnownServer<R> {
         lock(&self.state).stage == Stage::Apart
     }
 
-    /// Keeps where reconnecting has got to, now that a connection is made.
-    pub(crate) fn keep_backoff(&self, backoff: Backoff, now: Instant) {
-        lock(&self.state).backoff = Some((backoff, now));
+    /// Keeps how many attempts reconnecting has taken, now that a connection is
+    /// made.
+    pub(crate) fn keep_attempts(&self, attempts: u32, now: Instant) {
+        lock(&self.state).attempts = Some((attempts, now));
     }
 
-    /// Where reconnecting had got to, if the connection that was made then was
-    /// lost within `settled`.
-    pub(crate) fn recall_backoff(
-        &self,
-        now: Instant,
-        settled: Duration,
-    ) -> Option<Backoff> {
-        let (backoff, made) = lock(&self.state).backoff.take()?;
-        (now.duration_since(made) < settled).then_some(backoff)
+    /// How many attempts reconnecting had taken, if the connection that was made
+    /// then was lost within `settled`; otherwise 0.
+    pub(crate) fn recall_attempts(&self, now: Instant, settled: Duration) -> u32 {
+        match lock(&self.state).attempts.take() {
+            Some((attempts, made)) if now.duration_since(made) < settled => attempts,
+            _ => 0,
+        }
     }
 
     /// Wants no connection any more; gives the one that is there.

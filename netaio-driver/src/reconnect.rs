@@ -155,10 +155,11 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
             };
             let runtime = client.runtime().clone();
             let backoff = backoff.get_or_insert_with(|| {
-                attempt
-                    .server()
-                    .recall_backoff(runtime.now(), SETTLED)
-                    .unwrap_or_else(|| self.backoff())
+                let server = attempt.server();
+                // They may have been made by other rules: after a timeout, say,
+                // when now a connection was lost.
+                let attempts = server.recall_attempts(runtime.now(), SETTLED);
+                self.backoff().after_attempts(attempts)
             });
             if backoff.attempts() > 0 && after.is_zero() {
                 // The last connection was lost as soon as it was made.
@@ -188,11 +189,8 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
                         });
                     }
                     // Counted, should it be lost at once.
-                    let mut kept = backoff.clone();
-                    if kept.attempts() == 0 {
-                        let _ = kept.next_delay(&mut random);
-                    }
-                    attempt.server().keep_backoff(kept, runtime.now());
+                    let attempts = backoff.attempts().max(1);
+                    attempt.server().keep_attempts(attempts, runtime.now());
                     break client;
                 }
                 Err(error) => error,

@@ -64,6 +64,13 @@ impl Backoff {
         self
     }
 
+    /// Goes on as if so many delays had been given already.
+    #[must_use]
+    pub const fn after_attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
     /// How many delays have been given since the start or the last `reset`.
     pub const fn attempts(&self) -> u32 {
         self.attempts
@@ -113,6 +120,17 @@ mod tests {
         assert_eq!([next(), next(), next(), next()], [100, 200, 350, 350]);
         backoff.reset();
         assert_eq!(backoff.bound(), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn one_that_goes_on_after_attempts_has_their_delays_behind_it() {
+        let mut random = Random::from_seed([0; 32]);
+        let mut backoff = Backoff::new(Duration::from_millis(100))
+            .max_retries(Some(4))
+            .jitter(false)
+            .after_attempts(2);
+        let mut next = || backoff.next_delay(&mut random).map(|d| d.as_millis());
+        assert_eq!([next(), next(), next()], [Some(400), Some(800), None]);
     }
 
     #[test]

@@ -29,6 +29,7 @@ on_every_runtime![
     cancelling_handler_tasks_stops_a_reconnect,
     dropping_the_client_stops_a_reconnect,
     a_lost_connection_is_made_again_by_itself,
+    a_lost_connection_is_made_again_by_the_rules_for_lost_connections,
     a_connection_that_was_closed_on_purpose_is_not_made_again,
     a_request_after_a_lost_one_waits_for_the_new_connection,
 ];
@@ -431,6 +432,33 @@ async fn a_lost_connection_is_made_again_by_itself<R: TestRuntime>(runtime: R) {
         })
         .await;
     }
+}
+
+async fn a_lost_connection_is_made_again_by_the_rules_for_lost_connections<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let server = ends::server(&runtime);
+    let address = listen(&server).await;
+    // After a timeout one attempt is made, after a loss any number.
+    let after_timeouts = Rules::new().max_retries(Some(0));
+    let client = client_builder(&runtime, address)
+        .timeout_handler(after_timeouts.into_handler())
+        .reconnect_when_lost(fast())
+        .build();
+    client.connect().await.unwrap();
+    time_out(&runtime, &client).await;
+    let reply = client.request("echo").await.unwrap();
+    assert_eq!(reply.uri(), b"echo");
+    let mut events = client.events();
+    server.shutdown(Duration::ZERO).await;
+    while event(&runtime, &mut events, attempt).await < 4 {}
+    let _server = server_at(&runtime, address).await;
+    // This waits for the new connection.
+    let request = client.request("echo").timeout(LONG);
+    let reply = soon(&runtime, request.into_future()).await.unwrap();
+    assert_eq!(reply.uri(), b"echo");
 }
 
 async fn a_connection_that_was_closed_on_purpose_is_not_made_again<
