@@ -1,12 +1,12 @@
 //! The async glue of netaio, once, generic over a runtime.
 //!
 //! [`TcpClient`], [`TcpServer`] and [`UdpNode`] put the state machines of
-//! `netaio-proto` to work on sockets. They know no runtime by name: whatever implements
-//! [`Runtime`] will do. To use them, take `netaio-tokio` or `netaio-asyncstd`,
-//! which give them concrete names; take this crate to bring a runtime of your
-//! own.
+//! `netaio-proto` to work on sockets. They know no runtime by name: whatever
+//! implements [`Runtime`] will do. To use them, take `netaio-tokio` or
+//! `netaio-asyncstd`, which give them concrete names; take this crate to bring a
+//! runtime of your own.
 //!
-//! One task per connection owns its socket. Handles ([`Link`], [`TcpClient`])
+//! One task per connection, or node, owns its socket. Handles ([`Link`], [`TcpClient`])
 //! share the connection's state with it behind one short lock, and wake it when
 //! there is something to send. A stream therefore has exactly one reader, and
 //! requests, [`Link::receive_once`] and handlers all take what that reader

@@ -25,10 +25,11 @@ type OnReconnect<R> =
 /// same name.
 ///
 /// As a timeout handler it acts on request timeouts only; the same rules can
-/// be applied when a connection is lost, with
-/// [`ClientBuilder::reconnect_when_lost`](crate::ClientBuilder::reconnect_when_lost).
-/// Requests that time out together cause one
-/// reconnect; requests made meanwhile wait for it, within their own timeout. A
+/// be applied when a connection is lost, with [`reconnect_when_lost`].
+///
+/// [`reconnect_when_lost`]: crate::ClientBuilder::reconnect_when_lost
+///
+/// Requests that time out together cause one reconnect; requests made meanwhile wait for it, within their own timeout. A
 /// connection that is lost within a second of being made counts as a failed
 /// attempt. A stream that came from `connect_stream` is never replaced.
 /// The first attempt is made at once; the delays between attempts grow from
