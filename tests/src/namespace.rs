@@ -42,7 +42,7 @@ const INSIDE: &str = "NETAIO_TEST_IN_NAMESPACE";
 /// the second time with these interfaces.
 ///
 /// A notice is given instead if no namespace can be made here; see
-/// [`skip`](crate::skip::skip).
+/// [`skip`].
 ///
 /// # Panics
 ///
