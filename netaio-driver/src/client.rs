@@ -12,8 +12,8 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use netaio_proto::{
     CloseReason, Counters, EndpointConfig, Instant, KeyExtractor, KnownPeer, Layers,
-    Message, MessageType, Peer, PeerError, PeerManagement, Request, RequestError,
-    RouteKey, SendError,
+    Message, MessageType, Peer, PeerError, PeerEvent, PeerManagement, Request,
+    RequestError, RouteKey, SendError,
 };
 
 use crate::builder::ClientBuilder;
@@ -802,15 +802,18 @@ impl<R: Runtime> Inner<R> {
         }
     }
 
-    /// A server keeps no subscriptions at its clients.
-    fn peer_left(&self, _address: SocketAddr) {}
+    /// Notes what has happened to peers: connections are told who is at their
+    /// other ends.
+    fn note_peers(&self, events: &[PeerEvent], own: Option<&Link<R>>) {
+        self.peers.introduce(events, own, || self.links());
+    }
 }
 
 impl<R: Runtime> Owner<R> for Inner<R> {
     fn peer_message(&self, link: &Link<R>, message: &Message) -> Option<Message> {
         let now = self.runtime.now();
-        let (reply, _) = self.peers.receive(now, link.remote(), message);
-        link.set_peer(self.peers.at(link.remote()).map(|known| known.peer));
+        let (reply, events) = self.peers.receive(now, link.remote(), message);
+        self.note_peers(&events, Some(link));
         reply
     }
 
@@ -839,7 +842,8 @@ impl<R: Runtime> Owner<R> for Inner<R> {
         let wanted = *reason != CloseReason::Local;
         let again = client.inner.reconnect.clone().filter(|_| wanted);
         let id = again.as_ref().map(|_| client.next_id());
-        client.inner.peers.disconnected(link.remote());
+        let events = client.inner.peers.disconnected(link.remote());
+        client.inner.note_peers(&events, Some(link));
         let attempt = known.as_ref().and_then(|known| known.lost(link, id));
         if let Some(known) = known {
             client.end_if_apart(known.name(), reason);

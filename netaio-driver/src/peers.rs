@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use netaio_proto::{
-    EndpointConfig, Instant, KnownPeer, Layers, LossReason, Message, Peer,
-    PeerError, PeerEvent, PeerManagement, Peers,
+    EndpointConfig, Instant, KnownPeer, Layers, Message, Peer, PeerError, PeerEvent,
+    PeerManagement, Peers,
 };
 
 use crate::endpoint::lock;
 use crate::events::{Events, PeerEvents};
+use crate::link::Link;
+use crate::runtime::Runtime;
 
 /// The peers of all connections of a client or server.
 #[derive(Debug)]
@@ -57,20 +59,20 @@ impl SharedPeers {
         lock(&self.peers).farewell()
     }
 
-    /// Takes in a message by or about a peer; gives what to answer, and the
-    /// addresses of peers that have left with it.
+    /// Takes in a message by or about a peer; gives what to answer, and what has
+    /// happened.
     pub(crate) fn receive(
         &self,
         now: Instant,
         from: SocketAddr,
         message: &Message,
-    ) -> (Option<Message>, Vec<SocketAddr>) {
+    ) -> (Option<Message>, Vec<PeerEvent>) {
         self.change(|peers| peers.receive(now, from, message))
     }
 
     /// Notes that the connection to an address has ended.
-    pub(crate) fn disconnected(&self, from: SocketAddr) {
-        self.change(|peers| peers.disconnected(from));
+    pub(crate) fn disconnected(&self, from: SocketAddr) -> Vec<PeerEvent> {
+        self.change(|peers| peers.disconnected(from)).1
     }
 
     pub(crate) fn add(
@@ -78,14 +80,12 @@ impl SharedPeers {
         now: Instant,
         peer: Peer,
         address: SocketAddr,
-    ) -> Result<(), PeerError> {
-        self.change(|peers| peers.add(now, peer, address)).0
+    ) -> (Result<(), PeerError>, Vec<PeerEvent>) {
+        self.change(|peers| peers.add(now, peer, address))
     }
 
-    /// Removes a peer; gives its addresses, if there is one with this id.
-    pub(crate) fn remove(&self, id: &[u8]) -> Option<Vec<SocketAddr>> {
-        let (removed, gone) = self.change(|peers| peers.remove(id));
-        removed.then_some(gone)
+    pub(crate) fn remove(&self, id: &[u8]) -> (bool, Vec<PeerEvent>) {
+        self.change(|peers| peers.remove(id))
     }
 
     pub(crate) fn all(&self) -> Vec<KnownPeer> {
@@ -104,31 +104,51 @@ impl SharedPeers {
         self.events.subscribe()
     }
 
-    /// Changes the table, and tells what has happened by that; gives the
-    /// addresses of peers that have gone of their own will or by somebody's hand.
+    /// Changes the table, and tells what has happened by that.
     fn change<T>(
         &self,
         change: impl FnOnce(&mut Peers) -> T,
-    ) -> (T, Vec<SocketAddr>) {
+    ) -> (T, Vec<PeerEvent>) {
         let (outcome, events) = {
             let mut peers = lock(&self.peers);
             let outcome = change(&mut peers);
-            let events: Vec<_> = std::iter::from_fn(|| peers.poll_event()).collect();
-            (outcome, events)
+            let events = std::iter::from_fn(|| peers.poll_event());
+            (outcome, events.collect::<Vec<_>>())
         };
-        let mut gone = Vec::new();
-        for event in events {
+        for event in &events {
             tracing::debug!(?event, "peer");
-            if let PeerEvent::Lost {
-                peer,
-                reason: LossReason::Left | LossReason::Removed,
-            } = &event
-            {
-                gone.extend_from_slice(&peer.addresses);
-            }
-            self.events.send(&event);
+            self.events.send(event);
         }
-        (outcome, gone)
+        (outcome, events)
+    }
+}
+
+impl SharedPeers {
+    /// Tells connections who is at their other ends, after events about peers;
+    /// gives those that were told, with the event. `own` is the connection that
+    /// the events are due to, as a rule the only one; `all` are the others.
+    pub(crate) fn introduce<'a, R: Runtime>(
+        &self,
+        events: &'a [PeerEvent],
+        own: Option<&Link<R>>,
+        all: impl Fn() -> Vec<Link<R>>,
+    ) -> Vec<(&'a PeerEvent, Link<R>)> {
+        let mut told = Vec::new();
+        for event in events {
+            for &address in &event.peer().addresses {
+                let peer = self.at(address).map(|known| known.peer);
+                let there = |link: &Link<R>| link.remote() == address;
+                let links = match own.filter(|own| there(own)) {
+                    Some(own) => vec![own.clone()],
+                    None => all().into_iter().filter(there).collect(),
+                };
+                for link in links {
+                    link.set_peer(peer.clone());
+                    told.push((event, link));
+                }
+            }
+        }
+        told
     }
 }
 
@@ -168,18 +188,17 @@ macro_rules! peer_methods {
             address: SocketAddr,
         ) -> Result<(), PeerError> {
             let now = self.inner.runtime.now();
-            self.inner.peers.add(now, peer, address)
+            let (added, events) = self.inner.peers.add(now, peer, address);
+            self.inner.note_peers(&events, None);
+            added
         }
 
         /// Removes a peer, and on a server its subscriptions; `false` if there
         /// is none with this id.
         pub fn remove_peer(&self, id: impl AsRef<[u8]>) -> bool {
-            let removed = self.inner.peers.remove(id.as_ref());
-            let was_there = removed.is_some();
-            for address in removed.into_iter().flatten() {
-                self.inner.peer_left(address);
-            }
-            was_there
+            let (removed, events) = self.inner.peers.remove(id.as_ref());
+            self.inner.note_peers(&events, None);
+            removed
         }
 
         /// Begins to manage peers by these rules, in place of those before: a

@@ -12,9 +12,9 @@ use std::time::Duration;
 use event_listener::Event;
 use futures_util::future::{Either, select};
 use netaio_proto::{
-    Backoff, CloseReason, Counters, KeyExtractor, KnownPeer, Layers, Message,
-    OuterUse, Peer, PeerError, PeerManagement, PluginError, Random, RouteKey,
-    Sealer, SendError, SubscribeError, Subscriptions,
+    Backoff, CloseReason, Counters, KeyExtractor, KnownPeer, Layers, LossReason,
+    Message, OuterUse, Peer, PeerError, PeerEvent, PeerManagement, PluginError,
+    Random, RouteKey, Sealer, SendError, SubscribeError, Subscriptions,
 };
 
 use crate::builder::ServerBuilder;
@@ -483,14 +483,18 @@ impl<R: Runtime> Inner<R> {
         }
     }
 
-    /// The peer at an address has left.
-    fn peer_left(&self, address: SocketAddr) {
-        let links = lock(&self.links);
-        let own = links.values().filter(|link| link.remote() == address);
-        let ids: Vec<_> = own.map(Link::id).collect();
-        drop(links);
-        for id in ids {
-            lock(&self.subscriptions).remove_subscriber(id);
+    /// Notes what has happened to peers: connections are told who is at their
+    /// other ends, and who has left is not subscribed any more.
+    fn note_peers(&self, events: &[PeerEvent], own: Option<&Link<R>>) {
+        let all = || lock(&self.links).values().cloned().collect();
+        for (event, link) in self.peers.introduce(events, own, all) {
+            if let PeerEvent::Lost {
+                reason: LossReason::Left | LossReason::Removed,
+                ..
+            } = event
+            {
+                lock(&self.subscriptions).remove_subscriber(link.id());
+            }
         }
     }
 
@@ -613,18 +617,16 @@ impl<R: Runtime> Owner<R> for Inner<R> {
 
     fn peer_message(&self, link: &Link<R>, message: &Message) -> Option<Message> {
         let now = self.runtime.now();
-        let (reply, left) = self.peers.receive(now, link.remote(), message);
-        link.set_peer(self.peers.at(link.remote()).map(|known| known.peer));
-        for address in left {
-            self.peer_left(address);
-        }
+        let (reply, events) = self.peers.receive(now, link.remote(), message);
+        self.note_peers(&events, Some(link));
         reply
     }
 
     fn ended(self: Arc<Self>, link: &Link<R>, reason: &CloseReason) {
         lock(&self.links).remove(&link.id());
         lock(&self.subscriptions).remove_subscriber(link.id());
-        self.peers.disconnected(link.remote());
+        let events = self.peers.disconnected(link.remote());
+        self.note_peers(&events, Some(link));
         self.events.send(&ConnectionEvent::Disconnected {
             server: None,
             remote: link.remote(),

@@ -243,6 +243,9 @@ pub struct Peers {
     /// being heard of again moves one only when its turn comes.
     order: BTreeSet<(Instant, Bytes)>,
     managed: Option<Managed>,
+    /// Who is at the other end of a stream by what it says, while somebody else
+    /// is known by that id.
+    claims: BTreeMap<SocketAddr, Arc<Peer>>,
     events: VecDeque<PeerEvent>,
     random: Random,
     refused: u64,
@@ -276,6 +279,7 @@ impl Peers {
             by_address: BTreeMap::new(),
             order: BTreeSet::new(),
             managed: None,
+            claims: BTreeMap::new(),
             events: VecDeque::new(),
             random: Random::from_seed(seed),
             refused: 0,
@@ -309,6 +313,7 @@ impl Peers {
     pub fn stop(&mut self) -> Option<(Message, Layers)> {
         let farewell = self.farewell();
         self.managed = None;
+        self.claims.clear();
         farewell
     }
 
@@ -389,7 +394,9 @@ impl Peers {
     /// What does not describe a peer with an id and data, or describes this
     /// endpoint itself, is passed over. A known peer is heard only from an
     /// address that it is known by, unless
-    /// [`from_anywhere`](PeerManagement::from_anywhere).
+    /// [`from_anywhere`](PeerManagement::from_anywhere). On a stream whoever says
+    /// an id that is somebody else's is told who is here all the same, and takes
+    /// that one's place when it is lost: it may well be the same.
     pub fn receive(
         &mut self,
         now: Instant,
@@ -400,29 +407,43 @@ impl Peers {
         if message.uri() != by.app_id() {
             return None;
         }
-        let from_anywhere = by.from_anywhere;
-        let peer = by.plugin.unpack(message.content()).ok()?;
+        let (from_anywhere, on_stream) = (by.from_anywhere, by.every.is_none());
+        let peer = Arc::new(by.plugin.unpack(message.content()).ok()?);
         let id = peer.id.clone()?;
         if self.local.as_ref().is_some_and(|local| local.id == peer.id) {
+            return None;
+        }
+        let size = id.len() + peer.data.as_ref().map_or(0, Bytes::len);
+        if size > self.most_bytes {
+            self.refused += 1;
             return None;
         }
         let trusted = self.by_id.get(&id).is_none_or(|entry| {
             from_anywhere || entry.known.addresses.contains(&from)
         });
-        let size = id.len() + peer.data.as_ref().map_or(0, Bytes::len);
-        if !trusted || size > self.most_bytes {
+        if !trusted {
             self.refused += 1;
-            return None;
         }
         match message.message_type() {
-            MessageType::DISCONNECT => {
+            MessageType::DISCONNECT if trusted => {
                 self.lose(&id, LossReason::Left);
                 None
             }
-            MessageType::ADVERTISE_PEER | MessageType::PEER_DISCOVERED => {
+            MessageType::DISCONNECT => {
+                self.claims.remove(&from);
+                None
+            }
+            kind @ (MessageType::ADVERTISE_PEER | MessageType::PEER_DISCOVERED) => {
                 peer.data.as_ref()?;
-                self.note(now, id, Arc::new(peer), from, false)?;
-                if message.message_type() == MessageType::PEER_DISCOVERED {
+                if trusted {
+                    self.claims.remove(&from);
+                    self.note(now, id, peer, from, false)?;
+                } else if on_stream {
+                    self.claim(from, peer);
+                } else {
+                    return None;
+                }
+                if kind == MessageType::PEER_DISCOVERED {
                     return None;
                 }
                 let by = self.management()?;
@@ -430,6 +451,15 @@ impl Peers {
                 by.message(MessageType::PEER_DISCOVERED, local).ok()
             }
             _ => None,
+        }
+    }
+
+    /// Keeps what the other end of a stream says of itself until the id is free:
+    /// it may have connected again before its old connection was found to be
+    /// dead, and says who it is once only.
+    fn claim(&mut self, from: SocketAddr, peer: Arc<Peer>) {
+        if self.claims.len() < self.most || self.claims.contains_key(&from) {
+            self.claims.insert(from, peer);
         }
     }
 
@@ -495,6 +525,7 @@ impl Peers {
     /// Notes that the connection to an address has ended: a peer that was known
     /// by no other is lost.
     pub fn disconnected(&mut self, address: SocketAddr) {
+        self.claims.remove(&address);
         let Some(id) = self.by_address.remove(&address) else {
             return;
         };
@@ -639,10 +670,25 @@ impl Peers {
                 self.by_address.remove(address);
             }
         }
-        self.order.remove(&(entry.since, id));
+        self.order.remove(&(entry.since, id.clone()));
         let peer = entry.known;
+        let last_seen = peer.last_seen;
         self.tell(PeerEvent::Lost { peer, reason });
+        if reason != LossReason::Evicted {
+            self.honour_claim(id, last_seen);
+        }
         true
+    }
+
+    /// Gives an id that has come free to whoever has claimed it.
+    fn honour_claim(&mut self, id: Bytes, last_seen: Instant) {
+        let mut claims = self.claims.iter();
+        let claim = claims.find(|(_, peer)| peer.id.as_ref() == Some(&id));
+        if let Some((&address, _)) = claim
+            && let Some(peer) = self.claims.remove(&address)
+        {
+            self.insert(last_seen, id, peer, address, false);
+        }
     }
 
     fn tell(&mut self, event: PeerEvent) {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use netaio_proto::{
-    Action, EndpointConfig, KnownPeer, Layers, Limits, MessageType, Node, Peer,
-    PeerError, PeerEvent, PeerManagement, Peers, canonical_address,
+    Action, EndpointConfig, KnownPeer, Layers, Limits, Message, MessageType,
+    MessageTypes, Node, Peer, PeerError, PeerEvent, PeerManagement, Peers,
+    canonical_address,
 };
 
 use crate::datagrams::{
@@ -456,4 +457,62 @@ fn a_peers_own_layers_are_asked_for_and_given() {
     let reply = only_sent(&mut node);
     assert_eq!(reply.message_type(), MessageType::PEER_DISCOVERED);
     assert!(reply.fields().get("hmac").is_some());
+}
+
+/// A table for connections, and what it makes of a peer message from a host.
+fn on_streams(limits: &Limits) -> Peers {
+    let mut peers = table(limits);
+    peers
+        .manage(at(0), management().without_interval())
+        .unwrap();
+    peers
+}
+
+fn said(peers: &mut Peers, n: u8, kind: MessageType, data: &str) -> bool {
+    let peer = Peer::new("two", data.to_owned());
+    let bytes = peer_message(kind, &peer);
+    let message = Message::decode(&bytes, &MessageTypes::default()).unwrap();
+    peers.receive(at(1), host(n), &message).is_some()
+}
+
+#[test]
+fn who_claims_an_id_on_another_stream_has_it_once_it_is_free() {
+    use MessageType as T;
+    let mut peers = on_streams(&Limits::default());
+    assert!(said(&mut peers, 2, T::ADVERTISE_PEER, "first"));
+    // It is told who is here, but not heard.
+    assert!(said(&mut peers, 3, T::ADVERTISE_PEER, "second"));
+    assert!(said(&mut peers, 4, T::ADVERTISE_PEER, "third"));
+    assert!(!said(&mut peers, 3, T::DISCONNECT, "second"));
+    let known = peers.get(b"two").unwrap().clone();
+    assert_eq!(known.peer.data.as_deref(), Some(&b"first"[..]));
+    assert_eq!((known.addresses, peers.refused()), (vec![host(2)], 3));
+
+    peers.disconnected(host(2));
+    let events = std::iter::from_fn(|| peers.poll_event());
+    let events: Vec<_> = events.map(|event| in_words(&event)).collect();
+    let expected = ["two found", "two lost: Disconnected", "two found"];
+    assert_eq!(events, expected);
+    let known = peers.at(host(4)).unwrap();
+    assert_eq!(known.peer.data.as_deref(), Some(&b"third"[..]));
+    peers.disconnected(host(4));
+    assert!(peers.is_empty(), "the other one took back what it had said");
+}
+
+#[test]
+fn a_claim_goes_with_its_connection_and_there_are_only_so_many() {
+    use MessageType as T;
+    let mut peers = on_streams(&Limits {
+        max_peers: 2,
+        ..Limits::default()
+    });
+    assert!(said(&mut peers, 2, T::ADVERTISE_PEER, "first"));
+    for n in 3..9 {
+        assert!(said(&mut peers, n, T::ADVERTISE_PEER, "another"));
+    }
+    peers.disconnected(host(3));
+    peers.disconnected(host(2));
+    assert!(peers.at(host(4)).is_some());
+    peers.disconnected(host(4));
+    assert!(peers.is_empty(), "further ones were not kept");
 }

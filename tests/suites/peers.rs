@@ -6,6 +6,7 @@ use netaio_driver::{
     Peer, PeerError, PeerEvent, PeerEvents, PeerManagement, PeerPlugin as _,
     Runtime, TcpClient, TcpServer,
 };
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::ends::{listen, message};
@@ -127,14 +128,7 @@ async fn a_peer_whose_connection_is_cut_is_lost<R: TestRuntime>(runtime: R) {
     let mut there = server.peer_events();
     server.manage_peers(management()).unwrap();
     let address = listen(&server).await;
-    let raw = off_thread(move || {
-        let mut raw = RawPeer::connect(address);
-        raw.send(&advertisement("raw"));
-        let reply = raw.receive().expect("an answer");
-        assert_eq!(reply.message_type(), MessageType::PEER_DISCOVERED);
-        raw
-    })
-    .await;
+    let raw = off_thread(move || announced(address, "data")).await;
     found(&runtime, &mut there).await;
     drop(raw);
     assert_eq!(lost(&runtime, &mut there).await, LossReason::Disconnected);
@@ -147,32 +141,24 @@ async fn nobody_else_can_speak_for_a_peer<R: TestRuntime>(runtime: R) {
     server.manage_peers(management()).unwrap();
     server.on((MessageType::REQUEST_URI, "mark"), |m| m.respond(""));
     let address = listen(&server).await;
-    let mut other = off_thread(move || {
-        let mut raw = RawPeer::connect(address);
-        raw.send(&advertisement("known"));
-        raw.receive().expect("an answer");
-        raw
-    })
-    .await;
+    let mut known = off_thread(move || announced(address, "data")).await;
     found(&runtime, &mut there).await;
-    let known = server.peers();
-    off_thread(move || {
-        let mut raw = RawPeer::connect(address);
-        raw.send(&peer_message(
-            MessageType::ADVERTISE_PEER,
-            "known",
-            "forged",
-        ));
-        raw.send(&peer_message(MessageType::DISCONNECT, "known", "forged"));
-        raw.request("mark", "");
-        let reply = raw.receive().expect("an answer");
-        assert_eq!(reply.uri(), b"mark", "forged ones are not answered");
+    let before = server.peers();
+    let other = off_thread(move || {
+        // It is told who is here, and that is all.
+        let mut other = announced(address, "forged");
+        other.send(&peer_message(MessageType::DISCONNECT, "forged"));
+        other.send(&peer_message(MessageType::ADVERTISE_PEER, "forged"));
+        other.receive().expect("an answer");
+        other.request("mark", "");
+        assert_eq!(other.receive().expect("an answer").uri(), b"mark");
+        other
     })
     .await;
-    assert_eq!(server.peers(), known);
+    assert_eq!(server.peers(), before);
     off_thread(move || {
-        other.send(&peer_message(MessageType::ADVERTISE_PEER, "known", "new"));
-        other.receive().expect("an answer");
+        known.send(&peer_message(MessageType::ADVERTISE_PEER, "new"));
+        known.receive().expect("an answer");
     })
     .await;
     let updated = soon(&runtime, there.next()).await;
@@ -180,6 +166,13 @@ async fn nobody_else_can_speak_for_a_peer<R: TestRuntime>(runtime: R) {
         matches!(updated, Some(PeerEvent::Updated(_))),
         "{updated:?}"
     );
+    // Once the connection of the first one has ended, the id is free.
+    assert_eq!(lost(&runtime, &mut there).await, LossReason::Disconnected);
+    let peer = found(&runtime, &mut there).await;
+    assert_eq!(peer, Peer::new("known", "forged"));
+    drop(other);
+    assert_eq!(lost(&runtime, &mut there).await, LossReason::Disconnected);
+    assert!(server.peers().is_empty());
 }
 
 async fn peer_messages_have_layers_of_their_own<R: TestRuntime>(runtime: R) {
@@ -235,11 +228,16 @@ async fn without_an_id_peers_cannot_be_managed<R: TestRuntime>(runtime: R) {
     assert_eq!(outcome, Err(PeerError::NoLocalPeer));
 }
 
-fn advertisement(id: &'static str) -> Message {
-    peer_message(MessageType::ADVERTISE_PEER, id, "data")
+/// A bare connection of the peer `known`, which has said so and was answered.
+fn announced(server: SocketAddr, data: &'static str) -> RawPeer {
+    let mut raw = RawPeer::connect(server);
+    raw.send(&peer_message(MessageType::ADVERTISE_PEER, data));
+    let reply = raw.receive().expect("an answer");
+    assert_eq!(reply.message_type(), MessageType::PEER_DISCOVERED);
+    raw
 }
 
-fn peer_message(kind: MessageType, id: &'static str, data: &'static str) -> Message {
-    let content = DefaultPeerPlugin.pack(&Peer::new(id, data)).unwrap();
+fn peer_message(kind: MessageType, data: &'static str) -> Message {
+    let content = DefaultPeerPlugin.pack(&Peer::new("known", data)).unwrap();
     message(kind, PeerManagement::APP_ID, content)
 }
