@@ -5,7 +5,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use crate::netaio::{
-    AutoReconnectTimeoutHandler, ConnectionEvent, LagPolicy, MessageType,
+    AutoReconnectTimeoutHandler, ConnectionEvent, LagPolicy, Message, MessageType,
     SubscriptionEnd, TcpClient, TcpServer,
 };
 use crate::sleep;
@@ -72,12 +72,8 @@ pub(crate) async fn tell() -> Result<(), Box<dyn Error>> {
             break;
         }
     }
-    publisher.connect().await?;
-    publisher
-        .request("/news")
-        .message_type(MessageType::PUBLISH_URI)
-        .content("still there")
-        .await?;
+    let note = Message::new(MessageType::NOTIFY_URI, "/news", "still there")?;
+    server.notify("/news", note).await?;
     let notification = news.next().await.ok_or("it has ended")?;
     println!(
         "after a reconnect: {:?}, resumed: {}",

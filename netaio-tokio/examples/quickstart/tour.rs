@@ -216,7 +216,7 @@ async fn wait_in_vain(
     // request that is made now goes out as soon as the connection is there.
     let reply = client.request("echo").content("still there?").await?;
     on_reconnect.recv().await?;
-    events_until(events, is_connected).await?;
+    events_until(events, is_reconnected).await?;
     println!("   on_reconnect was called");
     show("request echo \"still there?\"", &reply);
     expect(reply.content() == b"still there?")
@@ -271,7 +271,7 @@ async fn lose_the_server(
     let request = client.create("/notes/2", "patience").into_future();
     let (server, reply) = join(second, request).await;
     let (server, reply) = (server?, reply?);
-    events_until(events, is_connected).await?;
+    events_until(events, is_reconnected).await?;
     show(&format!("after {}", millis_since(started)), &reply);
     expect(reply.message_type() == MessageType::OK)?;
     expect(notes.lock().unwrap().contains_key(&b"/notes/2"[..]))?;
@@ -287,8 +287,8 @@ async fn events_until(
     Ok(())
 }
 
-fn is_connected(event: &ConnectionEvent) -> bool {
-    matches!(event, ConnectionEvent::Connected { .. })
+fn is_reconnected(event: &ConnectionEvent) -> bool {
+    matches!(event, ConnectionEvent::Reconnected { .. })
 }
 
 async fn next_event(events: &mut ConnectionEvents) -> Outcome<ConnectionEvent> {
@@ -302,6 +302,9 @@ async fn next_event(events: &mut ConnectionEvents) -> Outcome<ConnectionEvent> {
         }
         ConnectionEvent::Reconnecting { attempt, after, .. } => {
             println!("   event: reconnecting, attempt {attempt}, after {after:.0?}");
+        }
+        ConnectionEvent::Reconnected { .. } => {
+            println!("   event: reconnected");
         }
         other => println!("   event: {other:?}"),
     }
