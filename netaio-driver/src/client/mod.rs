@@ -1,5 +1,7 @@
 //! The TCP client: several servers, a connection to each.
 
+mod subscribing;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -19,7 +21,7 @@ use netaio_proto::{
 use crate::builder::ClientBuilder;
 use crate::endpoint::{Endpoint, lock};
 use crate::events::{ConnectionEvent, ConnectionEvents, Events, PeerEvents};
-use crate::handler::{AuthFailure, Incoming, IntoOutcome, erase, handler_methods};
+use crate::handler::{AuthFailure, Incoming, IntoOutcome, handler_methods};
 use crate::known_server::{Attempt, KnownServer, ServerOptions};
 use crate::link::{Link, LinkLabel, Owner, Submitted};
 use crate::peers::{SharedPeers, peer_methods};
@@ -28,9 +30,7 @@ use crate::reply::ReplyFuture;
 use crate::request::RequestBuilder;
 use crate::runtime::{ByteStream, Runtime, WrapStream, until};
 use crate::server_name::ServerName;
-use crate::subscription::{
-    self, ClientSubscriptions, Key, Queue, SubscribeBuilder, SubscriptionEnd,
-};
+use crate::subscription::{ClientSubscriptions, SubscribeBuilder};
 use crate::task::ConnectionTask;
 use crate::tasks::TaskSet;
 use crate::timeout::{
@@ -413,142 +413,6 @@ impl<R: Runtime> TcpClient<R> {
                     let end = until(runtime, deadline, link.closing()).await;
                     return Err(end.unwrap_or_else(|| error.into()));
                 }
-            }
-        }
-    }
-
-    /// Makes room for the notifications of a subscription.
-    pub(crate) fn add_subscription(
-        &self,
-        key: &Key,
-        options: &subscription::Options,
-    ) -> Arc<Queue> {
-        let weak = Arc::downgrade(&self.inner);
-        let handler = erase(move |m: Incoming<R>| {
-            if let Some(inner) = weak.upgrade() {
-                TcpClient { inner }.notified(m);
-            }
-        });
-        let route = (MessageType::NOTIFY_URI, &key.uri[..]).into();
-        let layers = options.layers.clone();
-        let endpoint = &self.inner.endpoint;
-        self.inner
-            .subscriptions
-            .add(key, options, || endpoint.on(route, layers, handler))
-    }
-
-    /// Asks a server for what is sent to a URI.
-    pub(crate) fn ask_to_subscribe(
-        &self,
-        server: &ServerName,
-        uri: &[u8],
-        options: &subscription::Options,
-    ) -> RequestBuilder<R> {
-        self.ask(MessageType::SUBSCRIBE_URI, uri)
-            .server(server.clone())
-            .layers(options.layers.clone())
-            .timeout(options.timeout)
-            .error_for_status()
-    }
-
-    /// Forgets a subscription. Tells the server if it was the last one of its
-    /// kind; the confirmation can be waited for.
-    pub(crate) fn remove_subscription(
-        &self,
-        key: &Key,
-        queue: &Arc<Queue>,
-    ) -> Option<ReplyFuture<R>> {
-        let unroute = || {
-            let route = (MessageType::NOTIFY_URI, &key.uri[..]).into();
-            self.inner.endpoint.remove(&route);
-        };
-        let options = self.inner.subscriptions.remove(key, queue, unroute)?;
-        let link = self.live_link(Some(&key.server))?;
-        let kind = MessageType::UNSUBSCRIBE_URI;
-        let message = Message::new(kind, &key.uri, "").ok()?;
-        let request = Request::new(message)
-            .layers(options.layers)
-            .timeout(options.timeout);
-        match link.try_request(request) {
-            Submitted::Sent(reply) => Some(reply),
-            Submitted::NotNow(..) | Submitted::Failed(_) => None,
-        }
-    }
-
-    /// Hands a notification to those who have subscribed.
-    fn notified(&self, m: Incoming<R>) {
-        let Some(server) = m.link().server().cloned() else {
-            return;
-        };
-        let queues = self.inner.subscriptions.queues(&server, m.uri());
-        if queues.is_empty() {
-            // Some other server's: nobody has subscribed to that.
-            m.link().lock().inbox.push(Message::clone(&m));
-            m.link().notify();
-            return;
-        }
-        for queue in queues {
-            if !queue.push(Message::clone(&m)) {
-                queue.end(SubscriptionEnd::Lagged);
-                let uri = m.uri().to_vec();
-                let server = server.clone();
-                drop(self.remove_subscription(&Key { server, uri }, &queue));
-            }
-        }
-    }
-
-    fn has_subscriptions(&self, server: &ServerName) -> bool {
-        !self.inner.subscriptions.at(server).is_empty()
-    }
-
-    /// Subscribes again, over a new connection, to what was subscribed to. One
-    /// that is refused ends; one that is not answered is left for the next time.
-    pub(crate) async fn renew_subscriptions(
-        &self,
-        server: &ServerName,
-        link: &Link<R>,
-    ) {
-        let all = self.inner.subscriptions.at(server);
-        let renewing = all.iter().map(|(key, options)| async move {
-            let queues = self.inner.subscriptions.queues(server, &key.uri);
-            queues.iter().for_each(|queue| queue.resumed());
-            let request = RequestBuilder::over(
-                link.clone(),
-                MessageType::SUBSCRIBE_URI,
-                &key.uri,
-            )
-            .layers(options.layers.clone())
-            .timeout(options.timeout)
-            .error_for_status();
-            match request.await {
-                Ok(_) => {}
-                Err(RequestError::Status(refusal)) => {
-                    for queue in queues {
-                        queue.end(SubscriptionEnd::Refused(refusal.clone()));
-                        drop(self.remove_subscription(key, &queue));
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%server, %error, "a subscription is not renewed");
-                }
-            }
-        });
-        futures_util::future::join_all(renewing).await;
-    }
-
-    /// Ends the subscriptions at a server if there is no connection to it, and
-    /// nobody makes one.
-    pub(crate) fn end_if_apart(&self, server: &ServerName, reason: &CloseReason) {
-        if self
-            .known_server(server)
-            .is_some_and(|known| !known.is_apart())
-        {
-            return;
-        }
-        for (key, _) in self.inner.subscriptions.at(server) {
-            for queue in self.inner.subscriptions.queues(server, &key.uri) {
-                queue.end(SubscriptionEnd::Disconnected(reason.clone()));
-                drop(self.remove_subscription(&key, &queue));
             }
         }
     }

@@ -4,8 +4,9 @@
 //! here is what datagrams add: no order, no end, anybody may send, and peers
 //! that find each other.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::string::String;
+mod datagrams;
+
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -13,13 +14,14 @@ use core::net::SocketAddr;
 
 use bytes::Bytes;
 
-use crate::action::{Action, CloseReason, Hint, ReplyToken, TimeoutContext};
+use self::datagrams::Datagrams;
+use crate::action::{Action, CloseReason, ReplyToken};
 use crate::address::canonical;
 use crate::config::{Compatibility, EndpointConfig};
 use crate::counters::Counters;
 use crate::decoder::decode_datagram;
-use crate::error::{ProtocolError, RequestError, SendError, TooLong};
-use crate::exchange::{Carrier, Exchange, Origin, SealedFrame};
+use crate::error::{ProtocolError, RequestError, SendError};
+use crate::exchange::{Exchange, Origin};
 use crate::in_flight::{InFlight, Reply};
 use crate::peers::{LossReason, PeerError, PeerEvent, PeerManagement, Peers};
 use crate::plugin::{Layers, Peer};
@@ -120,15 +122,7 @@ impl Node {
         let local = config.local_peer.clone();
         let peers = Peers::new(limits, local, random.bytes());
         Self {
-            datagrams: Datagrams {
-                queue: VecDeque::new(),
-                bytes: 0,
-                enqueued: 0,
-                longest: limits.max_datagram,
-                open: true,
-                peers,
-                hints: Hints::default(),
-            },
+            datagrams: Datagrams::new(limits.max_datagram, peers),
             subscriptions: Subscriptions::new(limits),
             actions: VecDeque::new(),
             group: None,
@@ -579,7 +573,7 @@ impl Node {
             } = expired
             {
                 self.exchange.counters.timeouts += 1;
-                context.hint = self.datagrams.hints.of(deadline, &context);
+                context.hint = self.datagrams.hint(deadline, &context);
                 self.actions
                     .push_back(Action::TimedOut { request, context });
             }
@@ -707,135 +701,6 @@ impl fmt::Debug for Node {
             .field("subscriptions", &self.subscriptions.len())
             .field("closed", &self.is_closed())
             .finish_non_exhaustive()
-    }
-}
-
-/// What a node has to send, and whom it knows.
-#[derive(Debug)]
-struct Datagrams {
-    queue: VecDeque<Datagram>,
-    /// Memory that they take.
-    bytes: usize,
-    /// Datagrams that were ever put in.
-    enqueued: u64,
-    longest: usize,
-    open: bool,
-    peers: Peers,
-    hints: Hints,
-}
-
-/// What a datagram costs besides its bytes, which it may share with others.
-const DATAGRAM_OVERHEAD: usize = 64;
-
-impl Datagrams {
-    fn fits(&self, frame: &SealedFrame) -> Result<(), SendError> {
-        let (length, limit) = (frame.header.frame_length(), self.longest);
-        if length > limit {
-            let too_long = TooLong { length, limit };
-            return Err(SendError::TooLongForDatagram(too_long));
-        }
-        Ok(())
-    }
-
-    fn enqueue(&mut self, datagram: Datagram) {
-        self.bytes += datagram.bytes.len() + DATAGRAM_OVERHEAD;
-        self.enqueued += 1;
-        self.queue.push_back(datagram);
-    }
-
-    fn dequeue(&mut self) -> Option<Datagram> {
-        let datagram = self.queue.pop_front();
-        match &datagram {
-            Some(datagram) => {
-                self.bytes -= datagram.bytes.len() + DATAGRAM_OVERHEAD;
-            }
-            None if self.queue.capacity() > 64 => self.queue = VecDeque::new(),
-            None => {}
-        }
-        datagram
-    }
-
-    /// Datagrams that were ever taken out.
-    fn sent(&self) -> u64 {
-        self.enqueued - self.queue.len() as u64
-    }
-}
-
-impl Carrier for Datagrams {
-    const DATAGRAMS: bool = true;
-
-    fn push(
-        &mut self,
-        _now: Instant,
-        to: SocketAddr,
-        frame: SealedFrame,
-    ) -> Result<u64, SendError> {
-        self.fits(&frame)?;
-        let bytes = frame.to_bytes();
-        self.enqueue(Datagram { to, bytes });
-        Ok(self.enqueued)
-    }
-
-    fn queued(&self) -> usize {
-        self.bytes
-    }
-
-    fn is_open(&self) -> bool {
-        self.open
-    }
-
-    /// Anybody can send anything to a node: nothing of it ends it.
-    fn close(&mut self, _reason: CloseReason) -> bool {
-        false
-    }
-
-    fn peer(&self, at: SocketAddr) -> Option<Arc<Peer>> {
-        self.peers.at(at).map(|known| Arc::clone(&known.peer))
-    }
-
-    fn note_seen(&mut self, now: Instant, from: SocketAddr) {
-        self.peers.note_seen(now, from);
-    }
-
-    fn keep_hint(&mut self, now: Instant, from: SocketAddr, hint: Hint) {
-        self.hints.keep(now, from, hint);
-    }
-}
-
-/// Errors that did not say what they were about: the last one from each of the
-/// last addresses.
-#[derive(Debug, Default)]
-struct Hints {
-    by_address: BTreeMap<SocketAddr, (Instant, Hint)>,
-}
-
-impl Hints {
-    /// Addresses that a hint is kept of.
-    const MOST: usize = 64;
-    /// Characters of a hint's text that are kept.
-    const LONGEST: usize = 256;
-
-    fn keep(&mut self, now: Instant, from: SocketAddr, mut hint: Hint) {
-        if hint.text.len() > Self::LONGEST {
-            hint.text = hint.text.chars().take(Self::LONGEST).collect::<String>();
-        }
-        if self.by_address.len() >= Self::MOST
-            && !self.by_address.contains_key(&from)
-        {
-            let ages = self.by_address.iter();
-            let oldest = ages.min_by_key(|(_, (at, _))| *at).map(|(a, _)| *a);
-            oldest.and_then(|address| self.by_address.remove(&address));
-        }
-        self.by_address.insert(from, (now, hint));
-    }
-
-    /// The hint that came since this request was sent, which had to be answered
-    /// by `deadline`. Not by what time it is: that is later, by as much as timers
-    /// are late.
-    fn of(&self, deadline: Instant, context: &TimeoutContext) -> Option<Hint> {
-        let (at, hint) = self.by_address.get(&context.server)?;
-        let meanwhile = *at + context.timeout >= deadline;
-        meanwhile.then(|| hint.clone())
     }
 }
 
