@@ -12,6 +12,7 @@
 //! requests, [`Link::receive_once`] and handlers all take what that reader
 //! decoded.
 
+mod alarm;
 mod builder;
 mod client;
 mod endpoint;

@@ -16,10 +16,11 @@ use netaio_proto::{
     Action, AuthFailed, Datagram, HandlerId, Instant, Message, PeerEvent, ReplyToken,
 };
 
+use crate::alarm::Alarm;
 use crate::link::unix_time;
 use crate::node::{IncomingDatagram, NodeHandle, NodeState, Stage};
 use crate::running::Handlers;
-use crate::runtime::{DatagramSocket, Runtime, Timer};
+use crate::runtime::{DatagramSocket, Runtime};
 use crate::timeout::TimedOut;
 use crate::udp::sendable;
 use crate::waiters::Late;
@@ -42,9 +43,7 @@ pub(crate) struct NodeTask<R: Runtime> {
     span: tracing::Span,
     socket: R::UdpSocket,
     own: SocketAddr,
-    timer: R::Timer,
-    /// What the timer is set to.
-    alarm: Option<Instant>,
+    alarm: Alarm<R::Timer>,
     handlers: Handlers<IncomingDatagram<R>>,
     buffer: Box<[u8]>,
     outgoing: VecDeque<Datagram>,
@@ -83,8 +82,7 @@ impl<R: Runtime> NodeTask<R> {
         node.lock().node.set_router(handlers.router());
         Self {
             span: tracing::debug_span!("node", %own),
-            timer: node.runtime.timer(),
-            alarm: None,
+            alarm: Alarm::new(node.runtime.timer()),
             handlers,
             buffer: vec![0; LONGEST].into(),
             outgoing: VecDeque::new(),
@@ -312,21 +310,7 @@ impl<R: Runtime> NodeTask<R> {
             let next = state.node.poll_timeout();
             next.into_iter().chain(self.paused).min()
         };
-        // An alarm that is early is harmless, and setting it costs more than
-        // being woken once too often.
-        match (next, self.alarm) {
-            (Some(next), Some(alarm)) if alarm <= next => {}
-            (Some(next), _) => {
-                self.timer.set(next);
-                self.alarm = Some(next);
-            }
-            (None, _) => {}
-        }
-        if self.alarm.is_some() && self.timer.poll_expired(context).is_ready() {
-            self.alarm = None;
-            return true;
-        }
-        false
+        self.alarm.wake_by(next, context)
     }
 
     /// Whether all is done that a node that has been stopped has to do.

@@ -17,10 +17,11 @@ use netaio_proto::{
     Outgoing, ReplyToken,
 };
 
+use crate::alarm::Alarm;
 use crate::handler::Incoming;
 use crate::link::{Link, unix_time};
 use crate::running::{Finished, Handlers};
-use crate::runtime::{ByteStream, Runtime, Timer};
+use crate::runtime::{ByteStream, Runtime};
 use crate::timeout::TimedOut;
 use crate::waiters::Late;
 
@@ -38,9 +39,7 @@ pub(crate) struct ConnectionTask<R: Runtime, S> {
     link: Link<R>,
     span: tracing::Span,
     stream: S,
-    timer: R::Timer,
-    /// What the timer is set to.
-    alarm: Option<Instant>,
+    alarm: Alarm<R::Timer>,
     handlers: Handlers<Incoming<R>>,
     timeouts: Vec<Late>,
     work: Vec<Work>,
@@ -82,7 +81,7 @@ enum Turn {
 impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
     pub(crate) fn new(link: Link<R>, stream: S) -> Self {
         let shared = link.shared();
-        let timer = shared.runtime.timer();
+        let alarm = Alarm::new(shared.runtime.timer());
         let span = match link.server() {
             Some(server) => tracing::debug_span!("connection", %server),
             None => tracing::debug_span!("connection", from = %link.remote()),
@@ -93,8 +92,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             link,
             span,
             stream,
-            timer,
-            alarm: None,
+            alarm,
             handlers,
             timeouts: Vec::new(),
             work: Vec::new(),
@@ -388,21 +386,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             }
             state.connection.poll_timeout()
         };
-        // An alarm that is early is harmless, and setting it costs more than
-        // being woken once too often.
-        match (next, self.alarm) {
-            (Some(next), Some(alarm)) if alarm <= next => {}
-            (Some(next), _) => {
-                self.timer.set(next);
-                self.alarm = Some(next);
-            }
-            (None, _) => {}
-        }
-        if self.alarm.is_some() && self.timer.poll_expired(context).is_ready() {
-            self.alarm = None;
-            return true;
-        }
-        false
+        self.alarm.wake_by(next, context)
     }
 
     /// Takes leave of the peer, and tells whoever wants to know.
@@ -419,12 +403,9 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
                 return Poll::Ready(());
             }
         }
-        if self.alarm != Some(until) {
-            self.timer.set(until);
-            self.alarm = Some(until);
-        }
         // Looked at again by then at the latest.
-        self.timer.poll_expired(context).map(|()| self.report())
+        let woken = self.alarm.poll_until(until, context);
+        woken.map(|()| self.report())
     }
 
     /// Reads what the peer has still sent, and drops it: a socket that is closed
