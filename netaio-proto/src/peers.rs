@@ -325,19 +325,13 @@ impl Peers {
     /// What says that this endpoint is there, with its layers; `None` while
     /// peers are not managed.
     pub fn advertisement(&self) -> Option<(Message, Layers)> {
-        let by = self.management()?;
-        let local = self.local.as_deref()?;
-        let message = by.message(MessageType::ADVERTISE_PEER, local).ok()?;
-        Some((message, by.layers.clone()))
+        self.saying(MessageType::ADVERTISE_PEER)
     }
 
     /// What says that this endpoint leaves, with its layers; `None` while peers
     /// are not managed.
     pub fn farewell(&self) -> Option<(Message, Layers)> {
-        let by = self.management()?;
-        let local = self.local.as_deref()?;
-        let message = by.message(MessageType::DISCONNECT, local).ok()?;
-        Some((message, by.layers.clone()))
+        self.saying(MessageType::DISCONNECT)
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout) next. Changes
@@ -446,9 +440,8 @@ impl Peers {
                 if kind == MessageType::PEER_DISCOVERED {
                     return None;
                 }
-                let by = self.management()?;
-                let local = self.local.as_deref()?;
-                by.message(MessageType::PEER_DISCOVERED, local).ok()
+                let (reply, _) = self.saying(MessageType::PEER_DISCOVERED)?;
+                Some(reply)
             }
             _ => None,
         }
@@ -563,6 +556,13 @@ impl Peers {
     /// Whether nobody is known.
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()
+    }
+
+    /// A message of this type that says who this endpoint is, with its layers.
+    fn saying(&self, kind: MessageType) -> Option<(Message, Layers)> {
+        let by = self.management()?;
+        let message = by.message(kind, self.local.as_deref()?).ok()?;
+        Some((message, by.layers.clone()))
     }
 
     fn identity(&self) -> Result<&Peer, PeerError> {
