@@ -1,0 +1,11 @@
+//! Plugins for netaio whose keys come in pairs, and proof of work.
+#![no_std]
+
+extern crate alloc;
+
+#[cfg(feature = "hashcash")]
+mod hashcash;
+#[cfg(feature = "tapescript")]
+mod tapescript;
+#[cfg(feature = "x25519")]
+mod x25519;
