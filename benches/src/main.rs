@@ -1,116 +1,65 @@
-//! Requests a second on one loopback connection, beside a bare tokio echo of
-//! the same frames, measured in turn in one run.
+//! Measures netaio beside the floor (a bare socket that moves the same frames
+//! and does nothing else) and beside what else a user could pick.
 //!
-//! `cargo run --release -p netaio-bench` prints a table. Server and client have
-//! a thread and a current-thread runtime each. Figures of one run can be
-//! compared with each other, and with nothing else. `.. -p netaio-bench --
-//! publish` measures what a subscriber that does not read costs the others.
+//! ```sh
+//! cargo run --release -p netaio-bench                 # everything, some minutes
+//! cargo run --release -p netaio-bench -- --only "depth 64"
+//! cargo run --release -p netaio-bench -- --quick      # does it run at all
+//! cargo run --release -p netaio-bench -- publish      # one slow subscriber
+//! ```
+//!
+//! `--rounds N` and `--span MILLISECONDS` say how often and how long each is
+//! measured; `--json FILE` and `--svg FILE` write the results down.
+//!
+//! All that belongs to one row is measured in turn, round by round, so that what
+//! else the machine does hits everybody; a ratio is the median of the rounds'
+//! ratios. Figures of one run can be compared with each other, and with nothing
+//! else.
 
-mod floor;
+mod arguments;
+mod hashing;
+mod load;
+mod plot;
 mod publish;
+mod report;
+mod rivals;
+mod rows;
+mod servers;
+mod sockets;
 
-use std::net::SocketAddr;
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
 
-use netaio_tokio::{MessageType, TcpClient, TcpServer};
+use crate::arguments::Arguments;
 
-/// Rounds in which everything is measured once.
-const ROUNDS: usize = 7;
-/// How long each measurement takes.
-const SPAN: Duration = Duration::from_millis(700);
-/// Bytes of content of each request.
-const CONTENT: usize = 64;
-
-fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let rounds = arguments.iter().find_map(|argument| argument.parse().ok());
-    if arguments.iter().any(|argument| argument == "publish") {
-        return publish::run(rounds.unwrap_or(3));
-    }
-    let rounds = rounds.unwrap_or(ROUNDS);
-    println!("| requests/s, {CONTENT} B | floor | netaio | ratio | spread |");
-    println!("|---|---|---|---|---|");
-    for depth in [1, 64] {
-        let mut rows: Vec<(f64, f64)> = Vec::new();
-        for _ in 0..rounds {
-            rows.push((floor::measure(depth, CONTENT, SPAN), measure(depth)));
+fn main() -> ExitCode {
+    let arguments = match Arguments::parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
         }
-        report(depth, rows);
-    }
-}
-
-fn report(depth: usize, rows: Vec<(f64, f64)>) {
-    let mut ratios: Vec<f64> =
-        rows.iter().map(|(floor, ours)| ours / floor).collect();
-    ratios.sort_by(f64::total_cmp);
-    let median = |values: Vec<f64>| {
-        let mut values = values;
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
     };
-    let spread = ratios[ratios.len() - 1] - ratios[0];
-    println!(
-        "| depth {depth} | {:.0} | {:.0} | {:.2} | {:.2} |",
-        median(rows.iter().map(|row| row.0).collect()),
-        median(rows.iter().map(|row| row.1).collect()),
-        ratios[ratios.len() / 2],
-        spread,
-    );
-}
-
-/// Requests a second of netaio itself.
-fn measure(depth: usize) -> f64 {
-    let (sender, receiver) = mpsc::channel();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = thread::spawn(move || {
-        runtime().block_on(async {
-            let server = TcpServer::new();
-            server.on((MessageType::REQUEST_URI, "echo"), |m| {
-                m.respond(m.content())
-            });
-            let address = server.listen("127.0.0.1:0").await.unwrap();
-            sender.send(address).unwrap();
-            let _ = stopped.await;
-        });
-    });
-    let address = receiver.recv().unwrap();
-    let rate = runtime().block_on(ask(address, depth));
-    let _ = stop.send(());
-    server.join().unwrap();
-    rate
-}
-
-async fn ask(address: SocketAddr, depth: usize) -> f64 {
-    let client = TcpClient::new(address);
-    client.connect().await.unwrap();
-    let start = Instant::now();
-    let end = start + SPAN;
-    let tasks: Vec<_> = (0..depth)
-        .map(|_| {
-            let client = client.clone();
-            tokio::spawn(async move {
-                let content = [7; CONTENT];
-                let mut count = 0_u64;
-                while Instant::now() < end {
-                    client.request("echo").content(content).await.unwrap();
-                    count += 1;
-                }
-                count
-            })
-        })
-        .collect();
-    let mut count = 0;
-    for task in tasks {
-        count += task.await.unwrap();
+    if arguments.publish {
+        publish::run(arguments.rounds.min(3));
+        return ExitCode::SUCCESS;
     }
-    count as f64 / start.elapsed().as_secs_f64()
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
+    let mut measured = Vec::new();
+    for row in rows::all(&arguments) {
+        if arguments.wants(row.name) {
+            measured.push(report::measure(row, &arguments));
+        }
+    }
+    report::summary(&measured);
+    for (path, content) in [
+        (&arguments.json, report::json(&measured)),
+        (&arguments.svg, plot::svg(&measured)),
+    ] {
+        if let Some(path) = path
+            && let Err(error) = std::fs::write(path, content)
+        {
+            eprintln!("{path}: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
 }

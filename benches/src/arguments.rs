@@ -1,0 +1,57 @@
+//! What the command line asks for.
+
+use std::time::Duration;
+
+/// What is measured, how often and how long.
+#[derive(Debug)]
+pub(crate) struct Arguments {
+    pub(crate) rounds: usize,
+    /// How long one measurement takes.
+    pub(crate) span: Duration,
+    /// Small sizes: only to see that everything runs.
+    pub(crate) quick: bool,
+    pub(crate) publish: bool,
+    /// Parts of the names of the rows that are wanted; none: all.
+    only: Vec<String>,
+    pub(crate) json: Option<String>,
+    pub(crate) svg: Option<String>,
+}
+
+impl Arguments {
+    pub(crate) fn parse(
+        mut words: impl Iterator<Item = String>,
+    ) -> Result<Self, String> {
+        let mut parsed = Self {
+            rounds: 7,
+            span: Duration::from_millis(700),
+            quick: false,
+            publish: false,
+            only: Vec::new(),
+            json: None,
+            svg: None,
+        };
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or(format!("{word} needs a value"));
+            let number = |text: String| text.parse::<u64>().map_err(|_| text);
+            match &*word {
+                "publish" => parsed.publish = true,
+                "--quick" => {
+                    parsed.quick = true;
+                    parsed.rounds = 1;
+                    parsed.span = Duration::from_millis(100);
+                }
+                "--rounds" => parsed.rounds = number(value()?)?.max(1) as usize,
+                "--span" => parsed.span = Duration::from_millis(number(value()?)?),
+                "--only" => parsed.only.push(value()?),
+                "--json" => parsed.json = Some(value()?),
+                "--svg" => parsed.svg = Some(value()?),
+                other => return Err(format!("what is {other}?")),
+            }
+        }
+        Ok(parsed)
+    }
+
+    pub(crate) fn wants(&self, row: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| row.contains(part))
+    }
+}

@@ -1,0 +1,108 @@
+//! Bare TCP streams on async-io, whose sockets netaio-asyncstd uses.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_io::Async;
+use bytes::BytesMut;
+use futures_util::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::{body, buffer, put_frame, turn_round};
+use crate::load::{Clock, Server};
+
+pub(crate) fn server() -> Server {
+    Server::start(|started| {
+        let executor = Arc::new(smol::Executor::new());
+        smol::block_on(executor.run(async {
+            let listener = Async::<TcpListener>::bind(([127, 0, 0, 1], 0));
+            let listener = listener.expect("a port");
+            let address = listener.get_ref().local_addr().expect("an address");
+            let spawner = Arc::clone(&executor);
+            let _accept = executor.spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    spawner.spawn(echo(stream)).detach();
+                }
+            });
+            started.at(address).await;
+        }));
+    })
+}
+
+async fn echo(mut stream: Async<TcpStream>) {
+    stream.get_ref().set_nodelay(true).expect("a socket");
+    let (mut input, mut output) = (Input::new(), buffer());
+    while input.read(&mut stream).await.is_ok_and(|count| count > 0) {
+        turn_round(&mut input.bytes, &mut output, 1);
+        if stream.write_all(&output).await.is_err() {
+            return;
+        }
+        output.clear();
+    }
+}
+
+/// Round trips a second of `depth` frames at a time.
+pub(crate) fn rate(
+    server: SocketAddr,
+    depth: usize,
+    content: usize,
+    span: Duration,
+) -> f64 {
+    let executor = smol::LocalExecutor::new();
+    smol::block_on(executor.run(async {
+        let stream = Async::<TcpStream>::connect(server).await;
+        let stream = stream.expect("a connection");
+        stream.get_ref().set_nodelay(true).expect("a socket");
+        let clock = Clock::new();
+        let start = Instant::now();
+        let task = executor.spawn(ask(stream, depth, content, clock.clone()));
+        smol::Timer::after(span).await;
+        clock.stop();
+        task.await as f64 / start.elapsed().as_secs_f64()
+    }))
+}
+
+async fn ask(
+    mut stream: Async<TcpStream>,
+    depth: usize,
+    content: usize,
+    clock: Clock,
+) -> u64 {
+    let (mut input, mut output) = (Input::new(), buffer());
+    let body = body(content);
+    let mut count = 0;
+    for _ in 0..depth {
+        put_frame(&mut output, 0, &body);
+    }
+    while !clock.is_over() {
+        stream.write_all(&output).await.expect("it is open");
+        output.clear();
+        input.read(&mut stream).await.expect("it is open");
+        count += turn_round(&mut input.bytes, &mut output, 0);
+    }
+    count
+}
+
+/// What has come, and a place to read into.
+struct Input {
+    bytes: BytesMut,
+    buffer: Vec<u8>,
+}
+
+impl Input {
+    fn new() -> Self {
+        Self {
+            bytes: buffer(),
+            buffer: vec![0; 128 * 1024],
+        }
+    }
+
+    async fn read(
+        &mut self,
+        stream: &mut Async<TcpStream>,
+    ) -> std::io::Result<usize> {
+        let count = stream.read(&mut self.buffer).await?;
+        self.bytes.extend_from_slice(&self.buffer[..count]);
+        Ok(count)
+    }
+}

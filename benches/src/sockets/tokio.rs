@@ -1,0 +1,97 @@
+//! Bare TCP streams on tokio.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{body, buffer, put_frame, turn_round};
+use crate::load::{Clock, Server, Threads, on_tokio};
+
+pub(crate) fn server(threads: Threads) -> Server {
+    Server::start(move |started| {
+        on_tokio(threads, async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let address = listener.local_addr().expect("an address");
+            let accept = tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(echo(stream));
+                }
+            });
+            started.at(address).await;
+            accept.abort();
+        });
+    })
+}
+
+async fn echo(mut stream: TcpStream) {
+    stream.set_nodelay(true).expect("a socket");
+    let (mut input, mut output) = (buffer(), buffer());
+    // The client ends by going away, in the middle of what is on its way.
+    while stream
+        .read_buf(&mut input)
+        .await
+        .is_ok_and(|count| count > 0)
+    {
+        turn_round(&mut input, &mut output, 1);
+        if stream.write_all(&output).await.is_err() {
+            return;
+        }
+        output.clear();
+    }
+}
+
+/// Round trips a second over so many connections, of `depth` frames at a time on
+/// each.
+pub(crate) fn rate(
+    server: SocketAddr,
+    threads: Threads,
+    connections: usize,
+    depth: usize,
+    content: usize,
+    span: Duration,
+) -> f64 {
+    on_tokio(threads, async {
+        let mut streams = Vec::new();
+        for _ in 0..connections {
+            let stream = TcpStream::connect(server).await.expect("a connection");
+            stream.set_nodelay(true).expect("a socket");
+            streams.push(stream);
+        }
+        let clock = Clock::new();
+        let start = Instant::now();
+        let tasks: Vec<_> = streams
+            .into_iter()
+            .map(|stream| tokio::spawn(ask(stream, depth, content, clock.clone())))
+            .collect();
+        tokio::time::sleep(span).await;
+        clock.stop();
+        let mut count = 0;
+        for task in tasks {
+            count += task.await.expect("it goes on until the end");
+        }
+        count as f64 / start.elapsed().as_secs_f64()
+    })
+}
+
+async fn ask(
+    mut stream: TcpStream,
+    depth: usize,
+    content: usize,
+    clock: Clock,
+) -> u64 {
+    let (mut input, mut output) = (buffer(), buffer());
+    let body = body(content);
+    let mut count = 0;
+    for _ in 0..depth {
+        put_frame(&mut output, 0, &body);
+    }
+    while !clock.is_over() {
+        stream.write_all(&output).await.expect("it is open");
+        output.clear();
+        stream.read_buf(&mut input).await.expect("it is open");
+        count += turn_round(&mut input, &mut output, 0);
+    }
+    count
+}
