@@ -12,9 +12,11 @@ mod server;
 
 mod amplification;
 mod audiences;
+mod bombs;
 mod determinism;
 mod discovery;
 mod ending;
+mod flooding;
 mod late_replies;
 mod layers;
 mod limits;
@@ -27,3 +29,5 @@ mod peers;
 mod replies;
 mod requests;
 mod routes;
+mod splits;
+mod wall_clock;
