@@ -12,10 +12,12 @@ mod server;
 
 mod amplification;
 mod audiences;
+mod bombs;
 mod determinism;
 mod discovery;
 mod ending;
 mod keepalive;
+mod flooding;
 mod late_replies;
 mod layers;
 mod limits;
@@ -28,3 +30,5 @@ mod peers;
 mod replies;
 mod requests;
 mod routes;
+mod splits;
+mod wall_clock;
