@@ -114,6 +114,8 @@ mod request;
 mod requests;
 mod router;
 mod sealed;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod subscriptions;
 mod time;
 pub mod wire;
