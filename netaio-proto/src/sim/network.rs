@@ -494,9 +494,9 @@ impl Network {
     }
 
     /// Does for a node what a socket and a timer do: tells it what time it is by
-    /// its own clock (as a rule, [`now`](Self::now)) if that is due, sends what it
-    /// has to send and hands it what came. `true` if anything happened; then poll
-    /// its actions.
+    /// its own clock (as a rule, [`now`](Self::now)) if that is due, hands it a
+    /// datagram that came and sends what it has to send. `true` if anything
+    /// happened; then poll its actions, and call it again.
     pub fn carry_node(
         &mut self,
         at: SocketAddr,
@@ -508,7 +508,7 @@ impl Network {
             node.handle_timeout(now);
             happened = true;
         }
-        while let Some((from, bytes)) = self.receive(at) {
+        if let Some((from, bytes)) = self.receive(at) {
             node.handle_datagram(now, from, &bytes);
             happened = true;
         }

@@ -1,0 +1,88 @@
+//! Scenarios that a seed decides: clients, servers and nodes, ours and ones like
+//! Python's, on a network that does its worst. An oracle knows the true answer to
+//! every question, and what must never happen.
+//!
+//! To run one seed again: `NETAIO_SEED=123 cargo test -p netaio-tests --test sim
+//! -- one_seed --nocapture`. To run many: `NETAIO_SEEDS=100000 cargo test
+//! --release -p netaio-tests --test sim -- --ignored --nocapture`.
+
+mod clock;
+mod conversation;
+mod nodes;
+mod oracle;
+mod question;
+mod scenario;
+mod streams;
+mod talk;
+
+use std::panic::catch_unwind;
+
+use oracle::Tally;
+use scenario::{Outcome, Setup, run};
+
+/// Runs a seed, and says how to run it again if it fails.
+fn run_seed(seed: u64) -> Option<Outcome> {
+    let ran = catch_unwind(|| run(seed, Setup::default()));
+    if ran.is_err() {
+        eprintln!(
+            "seed {seed} fails; again: NETAIO_SEED={seed} \
+             cargo test -p netaio-tests --test sim -- one_seed --nocapture"
+        );
+    }
+    ran.ok()
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}: a number")))
+}
+
+/// Runs seeds, and looks at them together.
+fn run_seeds(seeds: impl Iterator<Item = u64>) {
+    let mut sum = Tally::default();
+    let (mut count, mut failed) = (0, Vec::new());
+    for seed in seeds {
+        count += 1;
+        match run_seed(seed) {
+            Some(outcome) => sum += outcome.tally,
+            None => failed.push(seed),
+        }
+        assert!(failed.len() < 100, "{failed:?} fail");
+    }
+    println!("{count} seeds: {sum:?}");
+    assert!(failed.is_empty(), "{failed:?} fail");
+    // Scenarios in which nothing works would show nothing.
+    let Tally {
+        asked,
+        answered,
+        notices,
+        ..
+    } = sum;
+    assert!(answered * 2 > asked, "{answered} of {asked} answered");
+    assert!(notices > count, "{notices} notices");
+}
+
+#[test]
+fn r02_scenarios_go_by_the_rules_first_half() {
+    run_seeds(0..1_000);
+}
+
+#[test]
+fn r02_scenarios_go_by_the_rules_second_half() {
+    run_seeds(1_000..2_000);
+}
+
+#[test]
+#[ignore = "takes minutes; NETAIO_SEEDS says how many"]
+fn r02_many_scenarios_go_by_the_rules() {
+    let count = from_environment("NETAIO_SEEDS").unwrap_or(100_000);
+    let first = from_environment("NETAIO_FIRST_SEED").unwrap_or(0);
+    run_seeds(first..first + count);
+}
+
+/// The seed of the environment variable `NETAIO_SEED`, or 0.
+#[test]
+fn one_seed() {
+    let seed = from_environment("NETAIO_SEED").unwrap_or(0);
+    println!("{:?}", run_seed(seed).expect("it goes by the rules"));
+}
