@@ -282,9 +282,9 @@ impl Scenario {
             19..21 => self.half_close(nth),
             21..24 => self.hang_up(nth),
             24..27 => self.set_clock(nth),
-            27..34 => self.publish(nth),
-            34..38 => self.inject(),
-            38..46 => self.subscribe(nth),
+            27..33 => self.publish(),
+            33..36 => self.inject(),
+            36..46 => self.subscribe(nth),
             _ => {
                 let count = 1 + pick(&mut self.network, 6);
                 for _ in 0..count {
@@ -384,16 +384,19 @@ impl Scenario {
         }
     }
 
-    fn publish(&mut self, nth: usize) {
+    /// All servers and nodes publish something.
+    fn publish(&mut self) {
         let key = NEWS[pick(&mut self.network, 2) as usize];
         let count = 1 + pick(&mut self.network, 8);
         let now = self.network.now();
         for _ in 0..count {
             let filler = pick(&mut self.network, 300) as usize;
-            match &mut self.ends[nth] {
-                End::Server(end) => end.publish(now, key, filler),
-                End::Node(end) => end.publish(now, key),
-                _ => {}
+            for end in &mut self.ends {
+                match end {
+                    End::Server(end) => end.publish(now, key, filler),
+                    End::Node(end) => end.publish(now, key),
+                    _ => {}
+                }
             }
         }
     }

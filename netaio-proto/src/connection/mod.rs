@@ -59,6 +59,9 @@ pub struct Connection {
     /// What had been written when activity was last looked for.
     idle_mark: u64,
     frame_timer: Option<FrameTimer>,
+    /// Whether requests that had not been sent have been taken back, since they
+    /// cannot be answered any more.
+    withdrawn: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -103,6 +106,7 @@ impl Connection {
             last_activity: now,
             idle_mark: 0,
             frame_timer,
+            withdrawn: false,
         }
     }
 
