@@ -6,6 +6,7 @@
 //! -- one_seed --nocapture`. To run many: `NETAIO_SEEDS=100000 cargo test
 //! --release -p netaio-tests --test sim -- --ignored --nocapture`.
 
+mod bites;
 mod clock;
 mod conversation;
 mod nodes;
@@ -40,16 +41,19 @@ fn from_environment(name: &str) -> Option<u64> {
 /// Runs seeds, and looks at them together.
 fn run_seeds(seeds: impl Iterator<Item = u64>) {
     let mut sum = Tally::default();
-    let (mut count, mut failed) = (0, Vec::new());
+    let (mut count, mut events, mut failed) = (0, 0, Vec::new());
     for seed in seeds {
         count += 1;
         match run_seed(seed) {
-            Some(outcome) => sum += outcome.tally,
+            Some(outcome) => {
+                sum += outcome.tally;
+                events += outcome.events;
+            }
             None => failed.push(seed),
         }
         assert!(failed.len() < 100, "{failed:?} fail");
     }
-    println!("{count} seeds: {sum:?}");
+    println!("{count} seeds, {events} events: {sum:?}");
     assert!(failed.is_empty(), "{failed:?} fail");
     // Scenarios in which nothing works would show nothing.
     let Tally {
@@ -85,4 +89,17 @@ fn r02_many_scenarios_go_by_the_rules() {
 fn one_seed() {
     let seed = from_environment("NETAIO_SEED").unwrap_or(0);
     println!("{:?}", run_seed(seed).expect("it goes by the rules"));
+}
+
+/// The same on every machine. If what is sent has changed on purpose, the new
+/// numbers are in the message.
+#[test]
+fn r02_a_seed_gives_the_same_trace_in_every_run_and_on_every_machine() {
+    let expected = [(1, 0), (7, 0), (12, 0), (77, 0), (1234, 0)];
+    let traces = expected.map(|(seed, _)| {
+        let outcome = run(seed, Setup::default());
+        assert_eq!(outcome, run(seed, Setup::default()), "seed {seed}");
+        (seed, outcome.hash)
+    });
+    assert_eq!(traces, expected);
 }
