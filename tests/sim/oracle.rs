@@ -9,7 +9,8 @@
 //!   answers every question, and within the grace. Where it left one unanswered,
 //!   a later answer for that URI may have been taken for that one's; and since
 //!   Python's errors do not say which question they are about, such an error
-//!   may be taken for a neighbour's. Even then an answer is one that was given
+//!   may be taken for a neighbour's. After the grace, towards Python, it may be
+//!   anybody's. Even then an answer is one that was given
 //!   on this stream, to a question of the kind that it may be taken for.
 //! - **By address and URI, over datagrams**: the answer is the true one as long as
 //!   there was never more than one question at a time, none was given up, and
@@ -256,7 +257,24 @@ impl Oracle {
             self.tally.mistaken += 1;
             return;
         }
-        panic!("a wrong answer: {reply:?} to {serial}, {asked:?}");
+        let among = self.by_channel[&asked.over].iter().map(|n| {
+            let Asked {
+                question, state, ..
+            } = &self.asked[*n as usize];
+            let (given_up, responded) = {
+                let asked = &self.asked[*n as usize];
+                (asked.given_up, asked.responded)
+            };
+            format!(
+                "\n{n}: {} {:?}, {state:?}, given up {given_up:?}, \
+                 responded {responded:?}",
+                question.uri, question.plan
+            )
+        });
+        let among: String = among.collect();
+        panic!(
+            "a wrong answer: {reply:?} to {serial}, {asked:?} at {now:?}; {among}"
+        );
     }
 
     /// Of a question that was cut short, only its id may have come.
@@ -292,7 +310,11 @@ impl Oracle {
                 // An error that another one took leaves its own without.
                 let unsettled = others().any(|(_, o)| skipped(o))
                     && others().any(|(_, o)| alike(o) && vague(o))
-                    || others().any(|(_, o)| alike(o) && skipped(o));
+                    || others().any(|(_, o)| alike(o) && skipped(o))
+                    // A late one that is waited for no more passes for that of a
+                    // later question: then those before it seem to be done with,
+                    // and an error of theirs hits anybody.
+                    || python && others().any(|(_, o)| self.has_expired(o, now));
                 let of_its_uri = reply.uri() == asked.question.uri.as_bytes();
                 let mut givers = givers.filter(|(_, o)| {
                     alike(o) && of_its_uri || vague(o) && !of_its_uri

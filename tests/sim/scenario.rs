@@ -46,6 +46,9 @@ pub(crate) struct Scenario {
     authenticated: bool,
     /// Whether some question may have no end but that of its connection.
     roomy: bool,
+    /// Whether ends put up with little delay.
+    hasty: bool,
+    grace: Duration,
 }
 
 enum End {
@@ -75,7 +78,9 @@ impl Scenario {
         let mut network = Network::new(seed);
         let layers = layers(pick(&mut network, 3));
         let roomy = one_in(&mut network, 2) || one_in(&mut network, 2);
-        let grace = Duration::from_secs(60);
+        let graces = [0, 1_000, 5_000, 60_000, 60_000, 60_000];
+        let grace = millis(graces[pick(&mut network, 6) as usize]);
+        let hasty = one_in(&mut network, 3);
         let oracle = Rc::new(RefCell::new(Oracle::new(grace)));
         let authenticated = layers.auth.is_some();
         oracle.borrow_mut().authenticated = authenticated;
@@ -85,6 +90,8 @@ impl Scenario {
             ends: Vec::new(),
             authenticated,
             roomy,
+            hasty,
+            grace,
         };
         let count = 2 + pick(&mut scenario.network, 7) as usize;
         let streams = match pick(&mut scenario.network, 3) {
@@ -171,10 +178,18 @@ impl Scenario {
             true => Limits::default(),
             false => small_limits(),
         };
-        let limits = Limits {
+        let mut limits = Limits {
             lag_policy: lag_policy(network.random().next_u64()),
+            late_reply_grace: self.grace,
             ..limits
         };
+        if self.hasty {
+            let mut span = || millis(500 + pick(network, 3_000));
+            limits.header_timeout = Some(span());
+            limits.frame_timeout = Some(span());
+            limits.write_timeout = Some(span());
+            limits.drain_timeout = span();
+        }
         let config = EndpointConfig {
             role,
             layers,
@@ -236,9 +251,9 @@ impl Scenario {
     fn change_faults(&mut self) {
         let network = &mut self.network;
         let longest = |network: &mut Network| match pick(network, 6) {
-            0 => 1,
-            1 => 3,
-            2 | 3 => 40,
+            0 => 3,
+            1 => 20,
+            2 | 3 => 100,
             4 => 700,
             _ => 64 * 1024,
         };
@@ -319,9 +334,9 @@ impl Scenario {
             2 => ASK,
             _ => MessageType::REQUEST_URI,
         };
-        let filler = match pick(network, 20) {
-            0 => pick(network, 9_000),
-            1..5 => pick(network, 500),
+        let filler = match pick(network, 40) {
+            0 => pick(network, 6_000),
+            1..8 => pick(network, 200),
             _ => pick(network, 20),
         };
         let question = Question {
