@@ -134,6 +134,9 @@ impl Conversation {
         if !notes.is_empty() {
             network.note(&notes);
         }
+        if !happened && self.taken.is_some() {
+            self.connection.release_buffers();
+        }
         let next = self.connection.poll_timeout();
         let passed = !happened && next.is_some_and(|at| at <= local);
         assert!(!passed, "a deadline stays at {next:?} though handled");

@@ -257,24 +257,10 @@ impl Oracle {
             self.tally.mistaken += 1;
             return;
         }
-        let among = self.by_channel[&asked.over].iter().map(|n| {
-            let Asked {
-                question, state, ..
-            } = &self.asked[*n as usize];
-            let (given_up, responded) = {
-                let asked = &self.asked[*n as usize];
-                (asked.given_up, asked.responded)
-            };
-            format!(
-                "\n{n}: {} {:?}, {state:?}, given up {given_up:?}, \
-                 responded {responded:?}",
-                question.uri, question.plan
-            )
-        });
+        let among = self.by_channel[&asked.over].iter();
+        let among = among.map(|n| format!("\n{n}: {:?}", self.asked[*n as usize]));
         let among: String = among.collect();
-        panic!(
-            "a wrong answer: {reply:?} to {serial}, {asked:?} at {now:?}; {among}"
-        );
+        panic!("a wrong answer at {now:?}: {reply:?} to {serial} among {among}");
     }
 
     /// Of a question that was cut short, only its id may have come.
