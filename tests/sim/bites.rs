@@ -22,7 +22,7 @@ fn oracle() -> Oracle {
     let mut oracle = Oracle::new(Duration::from_secs(60));
     oracle.authenticated = true;
     for _ in 0..2 {
-        oracle.asked(0, STREAM, question(), Matching::ById, at(1_000));
+        oracle.asked(STREAM, question(), Matching::ById, at(1_000));
     }
     oracle
 }

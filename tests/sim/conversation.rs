@@ -23,6 +23,8 @@ pub(crate) struct Conversation {
     /// What was taken to be written, by an end that reads and writes where its
     /// connection is not at hand, as the driver does.
     taken: Option<Outgoing>,
+    /// Whether it was told to do something since its last turn.
+    pub(crate) touched: bool,
     /// How it ended.
     pub(crate) closed: Option<CloseReason>,
 }
@@ -60,7 +62,7 @@ impl Conversation {
         matching: Matching,
     ) -> Self {
         let Speaker {
-            who,
+            who: _,
             config,
             router,
             clock,
@@ -78,10 +80,11 @@ impl Conversation {
         Self {
             connection,
             end,
-            talk: Talk::new(who, oracle, clock),
+            talk: Talk::new(oracle, clock),
             matching,
             clock,
             taken: (network.random().below(2) == 0).then(Outgoing::new),
+            touched: true,
             closed: None,
         }
     }
@@ -91,6 +94,7 @@ impl Conversation {
     }
 
     pub(crate) fn ask(&mut self, now: Instant, ask: &Ask) -> Option<u64> {
+        self.touched = true;
         let to = self.connection.remote();
         let over = (self.channel(), to);
         self.talk
@@ -99,11 +103,11 @@ impl Conversation {
 
     /// Does what there is to do; `true` if there was anything.
     pub(crate) fn turn(&mut self, network: &mut Network) -> bool {
-        if self.closed.is_some() {
-            return false;
-        }
         let now = network.now();
         let local = self.clock.local(now);
+        if self.closed.is_some() || !self.has_work(network, local) {
+            return false;
+        }
         let mut happened = match self.taken.take() {
             None => network.carry(self.end, local, &mut self.connection),
             Some(mut taken) => {
@@ -130,6 +134,7 @@ impl Conversation {
                 Some(other) => panic!("{other:?}"),
             }
         }
+        self.touched = happened;
         let notes = std::mem::take(&mut self.talk.notes);
         if !notes.is_empty() {
             network.note(&notes);
@@ -141,6 +146,19 @@ impl Conversation {
         let passed = !happened && next.is_some_and(|at| at <= local);
         assert!(!passed, "a deadline stays at {next:?} though handled");
         happened
+    }
+
+    /// Whether there can be anything to do. Most of the time there is not.
+    fn has_work(&mut self, network: &Network, local: Instant) -> bool {
+        let of = &self.connection;
+        let waiting = of.queued() + of.notices() > 0;
+        let due = of.poll_timeout().is_some_and(|at| at <= local);
+        std::mem::take(&mut self.touched)
+            || of.is_closing()
+            || due
+            || self.talk.wakeup().is_some_and(|at| at <= network.now())
+            || waiting && network.can_write(self.end)
+            || network.can_read(self.end)
     }
 
     /// What [`Network::carry`] does, as the driver does it.
@@ -236,10 +254,12 @@ impl Conversation {
     }
 
     pub(crate) fn shutdown(&mut self, now: Instant, within: Duration) {
+        self.touched = true;
         self.connection.shutdown(self.clock.local(now), within);
     }
 
     pub(crate) fn finish(&mut self, now: Instant, within: Duration) {
+        self.touched = true;
         self.connection.finish(self.clock.local(now), within);
     }
 

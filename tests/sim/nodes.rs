@@ -127,7 +127,7 @@ fn new_node(speaker: &Speaker, network: &mut Network) -> Node {
 
 fn new_talk(speaker: &Speaker) -> Talk {
     let oracle = speaker.oracle.clone();
-    Talk::new(speaker.who, oracle, speaker.clock)
+    Talk::new(oracle, speaker.clock)
 }
 
 impl Host for UdpNode {

@@ -44,7 +44,6 @@ pub(crate) enum Matching {
 
 #[derive(Debug)]
 struct Asked {
-    by: usize,
     over: Channel,
     question: Question,
     matching: Matching,
@@ -162,7 +161,6 @@ impl Oracle {
     /// Notes a question that was sent under the next number.
     pub(crate) fn asked(
         &mut self,
-        by: usize,
         over: Channel,
         question: Question,
         matching: Matching,
@@ -182,7 +180,6 @@ impl Oracle {
         numbers.push(self.asked.len() as u64);
         self.tally.asked += 1;
         self.asked.push(Asked {
-            by,
             over,
             question,
             matching,

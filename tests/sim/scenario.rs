@@ -250,11 +250,11 @@ impl Scenario {
 
     fn change_faults(&mut self) {
         let network = &mut self.network;
-        let longest = |network: &mut Network| match pick(network, 6) {
-            0 => 3,
-            1 => 20,
-            2 | 3 => 100,
-            4 => 700,
+        let longest = |network: &mut Network| match pick(network, 12) {
+            0 => 5,
+            1 | 2 => 30,
+            3..6 => 150,
+            6..9 => 700,
             _ => 64 * 1024,
         };
         let rough = one_in(network, 2);
@@ -275,7 +275,7 @@ impl Scenario {
             longest_write: longest(network),
             longest_read: longest(network),
             window: match one_in(network, 4) {
-                true => 1 + pick(network, 500) as u32,
+                true => 10 + pick(network, 1_000) as u32,
                 false => 64 * 1024,
             },
         };

@@ -176,6 +176,7 @@ impl Server {
         for talk in &mut self.talks {
             if subscribers.contains(&talk.end.stream()) {
                 let local = self.speaker.clock.local(now);
+                talk.touched = true;
                 let sent = talk.connection.notify(local, &sealed);
                 assert!(matches!(sent, Ok(_) | Err(SendError::Closed)), "{sent:?}");
             }
@@ -185,6 +186,7 @@ impl Server {
     fn subscribe(&mut self, now: Instant) {
         for talk in &mut self.talks {
             for (_, message, token) in std::mem::take(&mut talk.talk.subscribing) {
+                talk.touched = true;
                 let stream = talk.end.stream();
                 let key = message.uri();
                 if message.message_type() == MessageType::SUBSCRIBE_URI {

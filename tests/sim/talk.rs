@@ -102,7 +102,6 @@ endpoint!(
 
 /// Questions of ours that are open, and those of others.
 pub(crate) struct Talk {
-    who: usize,
     oracle: SharedOracle,
     clock: Clock,
     open: BTreeMap<RequestId, u64>,
@@ -129,9 +128,8 @@ pub(crate) struct Ask {
 }
 
 impl Talk {
-    pub(crate) fn new(who: usize, oracle: SharedOracle, clock: Clock) -> Self {
+    pub(crate) fn new(oracle: SharedOracle, clock: Clock) -> Self {
         Self {
-            who,
             oracle,
             clock,
             open: BTreeMap::new(),
@@ -168,7 +166,7 @@ impl Talk {
         };
         let deadline = local + ask.timeout;
         let question = ask.question.clone();
-        oracle.asked(self.who, over, question, matching, deadline);
+        oracle.asked(over, question, matching, deadline);
         assert_eq!(self.open.insert(id, serial), None, "an id is used twice");
         if let Some(after) = ask.cancel {
             self.cancels.insert((local + after, serial), id);

@@ -109,6 +109,10 @@ impl PythonModel {
         let mut context = context(&mut self.random);
         match self.outer.open(&mut envelope, &mut context) {
             Ok(()) => {}
+            // Errors are not answered.
+            Err(OpenError::Auth(_)) if envelope.message_type.is_error() => {
+                return true;
+            }
             Err(OpenError::Auth(_)) => {
                 let error = error("HMAC auth failed", MessageType::AUTH_ERROR);
                 self.send_with(&error, &Layers::new());
