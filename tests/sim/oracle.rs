@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 use std::ops::AddAssign;
 use std::time::Duration;
 
-use netaio_proto::{Instant, Message, MessageType, RequestError};
+use netaio_proto::{AuthFields, Instant, Message, MessageType, RequestError};
 
 use crate::question::{self, Plan, Question};
 
@@ -122,6 +122,14 @@ pub(crate) struct Oracle {
 struct Notice {
     message: Message,
     to: Vec<Channel>,
+}
+
+/// A node that has crashed and is back does not know that a custom type is an
+/// answer. It answers a late one with `NOT_FOUND`, without an id if that had none.
+fn is_answer_to_an_answer(asked: &Asked, reply: &Message) -> bool {
+    matches!(asked.over, Channel::Datagrams { .. })
+        && reply.message_type() == MessageType::NOT_FOUND
+        && reply.fields().get_bytes(AuthFields::RID).is_none()
 }
 
 /// How late a timer may be, in microseconds: a clock that is faster than the
@@ -249,6 +257,7 @@ impl Oracle {
             return;
         }
         if self.is_refusal_of_a_cut(asked, reply)
+            || is_answer_to_an_answer(asked, reply)
             || self.may_be_mistaken(serial, reply, now)
         {
             self.tally.mistaken += 1;
