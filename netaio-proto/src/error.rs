@@ -151,8 +151,9 @@ pub enum RequestError {
     /// The connection ended first.
     #[error("disconnected ({reason}), the request {}", was_sent(*.sent))]
     Disconnected {
-        /// Whether all of the request's bytes had been handed to the socket. If
-        /// not, the peer cannot have acted on it.
+        /// Whether the request's bytes had been handed to the socket. If not, the
+        /// peer cannot have acted on it, and never will: what had not left is
+        /// not sent any more.
         sent: bool,
         /// Why the connection ended.
         reason: CloseReason,

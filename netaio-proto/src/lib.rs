@@ -22,7 +22,8 @@
 //! bytes, and [`Peers`] that find each other. A [`Router`] says which
 //! handler a message is for, [`Layers`] of [plugins](AuthPlugin) authenticate
 //! and encrypt, [`Limits`] bound everything, and [`wire`] is what is on the
-//! wire.
+//! wire. With the feature `sim` there is a network in one process, to test what
+//! you build.
 //!
 //! # A loop by hand
 //!
@@ -116,6 +117,8 @@ mod request;
 mod requests;
 mod router;
 mod sealed;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod subscriptions;
 mod time;
 pub mod wire;

@@ -64,6 +64,9 @@ pub struct Connection {
     keepalive_timer: KeepaliveTimer,
     /// Since when a request of the peer waits that cannot be taken in.
     held_up: Option<Instant>,
+    /// Whether requests that had not been sent have been taken back, since they
+    /// cannot be answered any more.
+    withdrawn: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -111,6 +114,7 @@ impl Connection {
             frame_timer,
             keepalive_timer: KeepaliveTimer::new(now),
             held_up: None,
+            withdrawn: false,
         }
     }
 

@@ -10,6 +10,7 @@ mod receive;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::ops::Range;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -39,14 +40,14 @@ pub(crate) trait Carrier {
     /// arrive twice or in another order.
     const DATAGRAMS: bool;
 
-    /// Takes a frame on its way; gives the position of its end among all bytes
+    /// Takes a frame on its way; gives its place among all bytes, or datagrams,
     /// that were ever taken.
     fn push(
         &mut self,
         now: Instant,
         to: SocketAddr,
         frame: SealedFrame,
-    ) -> Result<u64, SendError>;
+    ) -> Result<Range<u64>, SendError>;
 
     /// Bytes that wait to be sent.
     fn queued(&self) -> usize;
@@ -178,7 +179,7 @@ impl Exchange {
         let message_type = message.message_type();
         let target = self.requests.intern(to, message.uri());
         let bytes = rid.map(u64::to_be_bytes);
-        let end = self.push(carrier, to, message, &layers, outer, bytes)?;
+        let place = self.push(carrier, to, message, &layers, outer, bytes)?;
         self.counters.requests += 1;
         let new = NewRequest {
             rid,
@@ -188,7 +189,7 @@ impl Exchange {
             outer,
             accepts,
             timeout,
-            end,
+            place,
         };
         Ok(self.requests.insert(self.now, new))
     }
@@ -258,12 +259,12 @@ impl Exchange {
         inner: &Layers,
         outer: OuterUse,
         rid: Option<[u8; RID_LENGTH]>,
-    ) -> Result<u64, SendError> {
+    ) -> Result<Range<u64>, SendError> {
         let peer = carrier.peer(to);
         let frame = self.seal(message, inner, outer, rid, peer.as_deref())?;
-        let end = carrier.push(self.now, to, frame)?;
+        let place = carrier.push(self.now, to, frame)?;
         self.counters.frames_out += 1;
-        Ok(end)
+        Ok(place)
     }
 
     /// Seals a message for a peer, with some of the endpoint's own plugins.

@@ -472,7 +472,10 @@ impl Exchange {
         let python = self.config.compatibility == Compatibility::Python;
         // Answers are taken in even when all is full, so they are not all
         // answered, even if Python would.
-        let is_reply = message.message_type().is_reply();
+        // A custom type may be an answer as well. If it comes late, nobody asks
+        // for it any more, and it must not be answered all the same.
+        let kind = message.message_type();
+        let is_reply = kind.is_reply() || self.requests.is_answer_type(kind);
         let answerable = !is_reply || python && !self.is_full(carrier);
         let default = self.router.default_route();
         let none = Layers::new();

@@ -430,7 +430,10 @@ impl Node {
             return;
         }
         self.exchange.in_flight.clear();
+        // What is said not to have been sent is not sent, though the rest is.
         let sent = self.datagrams.sent();
+        let places = self.exchange.requests.withdraw(sent);
+        self.datagrams.withdraw(&places);
         while let Some((request, sent)) = self.exchange.requests.pop_failed(sent) {
             let reason = CloseReason::Local;
             let error = RequestError::Disconnected { sent, reason };
