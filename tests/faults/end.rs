@@ -23,7 +23,7 @@ pub(crate) const TEST: &str = "end::does_as_it_is_told";
 /// - `server RUNTIME ADDRESS [OPTION=NUMBER]..`: a server at an address. Options
 ///   are the files that may be open, and `header`, `frame`, the timeouts of its
 ///   limits in milliseconds. Tells its address; to `connections` how many there
-///   are.
+///   are, and to `received` how many bytes came.
 /// - `clients RUNTIME ADDRESS COUNT`: clients that ask once and then rest. Tells
 ///   their number, once all are connected.
 pub(crate) const TOLD: &str = "NETAIO_TEST_END";
@@ -106,6 +106,7 @@ async fn server<R: TestRuntime>(runtime: R, address: SocketAddr, options: &[&str
         .expect("a free port"));
     obey(move |command| match command {
         "connections" => server.links().len().to_string(),
+        "received" => server.counters().bytes_in.to_string(),
         other => panic!("{other} is no command"),
     })
     .await;
