@@ -180,6 +180,12 @@ pub enum CloseReason {
     FrameTimeout,
     /// Nothing happened for `Limits::idle_timeout`.
     Idle,
+    /// Nothing came, although the peer was asked for a sign of life; see
+    /// `Keepalive`.
+    KeepaliveTimeout,
+    /// As many requests as may be were in flight, none was answered, and another
+    /// waited for `Limits::held_up_timeout`.
+    HeldUp,
     /// The peer took nothing for `Limits::write_timeout`.
     WriteStalled,
     /// Two requests for one URI went unanswered by a peer that does not repeat
@@ -207,6 +213,8 @@ impl fmt::Display for CloseReason {
             Self::HeaderTimeout => f.write_str("no header in time"),
             Self::FrameTimeout => f.write_str("no complete frame in time"),
             Self::Idle => f.write_str("idle for too long"),
+            Self::KeepaliveTimeout => f.write_str("no sign of life"),
+            Self::HeldUp => f.write_str("held up by unanswered requests"),
             Self::WriteStalled => f.write_str("the peer takes no data"),
             Self::OutOfStep => f.write_str("requests and replies out of step"),
             Self::Lagging => f.write_str("the peer takes too little"),

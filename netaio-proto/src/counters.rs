@@ -51,6 +51,11 @@ counters! {
     /// Datagrams that were dropped unread: because too much was under way, or
     /// because this node had sent them itself.
     ignored,
+    /// Times that the other end was asked for a sign of life.
+    probes,
+    /// Connections that were closed at once, because as many had come from their
+    /// address as may.
+    refused,
     /// Notifications that were dropped because their recipient took too little.
     lagged,
 }

@@ -29,6 +29,8 @@ pub(crate) struct ReplyTo {
     pub(crate) layers: Layers,
     /// Without any layers, not even the endpoint's own.
     pub(crate) raw: bool,
+    /// Bytes of the message that is answered, which whoever answers it keeps.
+    pub(crate) length: usize,
     /// Most bytes of a reply that no handler made, to a source that may not be
     /// who it says it is: as many as came from there.
     pub(crate) room: Option<usize>,
@@ -88,6 +90,8 @@ pub(crate) struct InFlight {
     generation: u32,
     serial: u64,
     held_bytes: usize,
+    /// Bytes of the messages that are in flight.
+    bytes: usize,
 }
 
 impl InFlight {
@@ -101,11 +105,17 @@ impl InFlight {
             generation: 0,
             serial: 0,
             held_bytes: 0,
+            bytes: 0,
         }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
+    }
+
+    /// Bytes of the messages that are in flight.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Bytes of replies that wait for others.
@@ -116,6 +126,7 @@ impl InFlight {
     pub(crate) fn begin(&mut self, to: ReplyTo) -> ReplyToken {
         self.generation = self.generation.wrapping_add(1);
         self.serial += 1;
+        self.bytes += to.length;
         let entry = Entry {
             generation: self.generation,
             serial: self.serial,
@@ -189,6 +200,7 @@ impl InFlight {
             return None;
         };
         self.held_bytes -= reply.as_ref().map_or(0, length);
+        self.bytes -= entry.to.length;
         Some((entry.to, reply))
     }
 
@@ -205,6 +217,7 @@ impl InFlight {
         self.slots = Vec::new();
         self.free = Vec::new();
         self.held_bytes = 0;
+        self.bytes = 0;
         // Tokens given out before must not fit what may come.
         self.connection = self.connection.wrapping_add(1);
     }

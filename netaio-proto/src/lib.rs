@@ -94,6 +94,7 @@ extern crate alloc;
 
 mod action;
 mod address;
+mod admission;
 mod backoff;
 mod config;
 mod connection;
@@ -107,6 +108,7 @@ mod keyed_hash;
 mod limits;
 mod node;
 mod outgoing;
+mod outgoing_total;
 mod peers;
 mod plugin;
 mod random;
@@ -122,8 +124,9 @@ pub use action::{
     Action, AuthFailed, CloseReason, Hint, LayerKind, ReplyToken, TimeoutContext,
 };
 pub use address::canonical as canonical_address;
+pub use admission::Admission;
 pub use backoff::Backoff;
-pub use config::{Compatibility, EndpointConfig, Role};
+pub use config::{Compatibility, EndpointConfig, Keepalive, Role};
 pub use connection::Connection;
 pub use counters::Counters;
 pub use decoder::{BadFrame, FrameDecoder};
@@ -133,6 +136,7 @@ pub use error::{
 pub use limits::{LagPolicy, Limits};
 pub use node::{Datagram, Node};
 pub use outgoing::Outgoing;
+pub use outgoing_total::OutgoingTotal;
 pub use peers::{
     KnownPeer, LossReason, PeerError, PeerEvent, PeerManagement, Peers,
 };

@@ -26,6 +26,20 @@ pub struct Limits {
     /// the bound no further request is decoded, and the peer is not read from
     /// while one waits. A node drops requests that come then. Default: 256.
     pub max_in_flight: usize,
+    /// Bytes of the messages that are in flight. At the bound as for
+    /// `max_in_flight`; one message is taken in whatever its length. Default:
+    /// 4 MiB.
+    pub max_in_flight_bytes: usize,
+    /// Time that a request of the peer may wait because as many are in flight
+    /// as may, none of which is answered meanwhile. What came behind it, the
+    /// peer's end included, is not seen until then. At the bound the connection
+    /// is closed with `CloseReason::HeldUp`. Default: 60 seconds.
+    pub held_up_timeout: Option<Duration>,
+    /// Time that a handler may take. At the bound the driver drops its future,
+    /// and the peer is answered with `ERROR`. A handler that blocks its thread
+    /// cannot be ended before it returns; a caller that drives the core by hand
+    /// has its own handlers, and nothing happens to those. Default: none.
+    pub handler_timeout: Option<Duration>,
     /// Bytes waiting to be written at which no further request is decoded, and
     /// the peer is not read from while one waits: a peer that does not take its
     /// replies gets no more of them made. A node drops requests that come then.
@@ -35,6 +49,13 @@ pub struct Limits {
     /// `SendError::OutgoingFull`. Replies to what was accepted before still get
     /// their place. Default: 8 MiB.
     pub max_outgoing: usize,
+    /// Bytes waiting to be written on all connections of an endpoint. At the
+    /// bound no further request is decoded, and sending fails with
+    /// `SendError::OutgoingFull`, on those of them that have a part in it: a
+    /// peer that takes what it is sent is not held up by others that do not.
+    /// Counted in steps of 16 KiB a connection; notices are not counted, for
+    /// their bytes are shared. Default: 256 MiB.
+    pub max_outgoing_total: usize,
     /// Time for the nine bytes of a header to come, from the first of them; on
     /// an accepted connection also from its start, so that one which never says
     /// anything does not stay. At the bound the connection is closed with
@@ -59,6 +80,17 @@ pub struct Limits {
     /// node, which anybody can send anything to, only counts further ones for
     /// the rest of that minute. Default: 100.
     pub max_errors_per_minute: u32,
+    /// Lines of one kind within one minute that an endpoint logs as warnings or
+    /// errors about what peers and handlers do. Further ones are counted, and
+    /// their number is told with the next. Default: 60.
+    pub max_log_lines_per_minute: u32,
+    /// Connections of a server at a time. At the bound further ones wait to be
+    /// accepted until one ends. Default: 16,384.
+    pub max_connections: usize,
+    /// Connections of a server from one IPv4 address, or one IPv6 network of 64
+    /// bits, at a time. At the bound further ones are closed as soon as they have
+    /// been accepted. Default: 1,024.
+    pub max_connections_per_address: usize,
     /// How long a request on a stream that was given up keeps its place, if its
     /// peer does not repeat request ids: a reply that comes within this time is
     /// taken for its late one. Default: 60 seconds.
@@ -114,14 +146,21 @@ impl Default for Limits {
         Self {
             max_pending: 65_536,
             max_in_flight: 256,
+            max_in_flight_bytes: 4 * 1024 * 1024,
+            held_up_timeout: Some(Duration::from_secs(60)),
+            handler_timeout: None,
             outgoing_high_water: 256 * 1024,
             max_outgoing: 8 * 1024 * 1024,
+            max_outgoing_total: 256 * 1024 * 1024,
             header_timeout: Some(Duration::from_secs(10)),
             frame_timeout: Some(Duration::from_secs(30)),
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(30)),
             drain_timeout: Duration::from_secs(30),
             max_errors_per_minute: 100,
+            max_log_lines_per_minute: 60,
+            max_connections: 16_384,
+            max_connections_per_address: 1024,
             late_reply_grace: Duration::from_secs(60),
             max_notices: 512 * 1024,
             lag_policy: LagPolicy::DropOldest,

@@ -234,6 +234,11 @@ impl Requests {
         self.live
     }
 
+    /// Whether the peer repeats the ids of requests, as far as is known.
+    pub(crate) fn are_answered_by_id(&self) -> bool {
+        self.answers == Answers::WithIds
+    }
+
     /// Requests in the table that were sent without some of the endpoint's own
     /// plugins.
     pub(crate) fn unsealed(&self) -> usize {

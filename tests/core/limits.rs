@@ -453,3 +453,124 @@ fn handling_a_deadline_too_early_or_twice_changes_nothing() {
     server.handle_timeout(at(0));
     assert_eq!(poll_all(&mut server).len(), 1);
 }
+
+#[test]
+fn long_messages_in_flight_are_bounded_by_their_bytes() {
+    let limits = Limits {
+        max_in_flight_bytes: 100_000,
+        ..Limits::default()
+    };
+    let mut server = server(limited(limits), routes());
+    let long = request("never", &"x".repeat(60_000)).encode().unwrap();
+    for _ in 0..3 {
+        server.handle_input(at(0), &long);
+    }
+    let [one, two] = tokens(&mut server);
+    assert!(!server.wants_read());
+    server.no_reply(one);
+    let [three] = tokens(&mut server);
+    assert!(server.wants_read());
+    // What has been answered is not counted any longer.
+    server.no_reply(two);
+    server.no_reply(three);
+    for _ in 0..10 {
+        server.handle_input(at(0), &long);
+        let [token] = tokens(&mut server);
+        server.no_reply(token);
+    }
+}
+
+#[test]
+fn r29_a_connection_whose_handlers_all_hang_is_closed_if_a_request_waits() {
+    let limits = Limits {
+        max_in_flight: 1,
+        ..Limits::default()
+    };
+    let mut server = server(limited(limits), routes());
+    server.handle_input(at(0), &never());
+    let [token] = tokens(&mut server);
+    server.handle_input(at(1_000), &never());
+    assert!(server.poll_action().is_none());
+    assert_eq!(server.poll_timeout(), Some(at(61_000)));
+    // An answer makes room, and the next one has as long.
+    server.no_reply(token);
+    let [_token] = tokens(&mut server);
+    assert_eq!(server.poll_timeout(), None);
+    server.handle_input(at(70_000), &never());
+    assert!(server.poll_action().is_none());
+    assert_closes(&mut server, 130_000, &CloseReason::HeldUp);
+}
+
+#[test]
+fn a_peer_that_does_not_take_its_replies_has_as_long_as_writing_may_take() {
+    let mut server = plain_server();
+    let asked = request("echo", &"x".repeat(60_000)).encode().unwrap();
+    while server.wants_read() {
+        server.handle_input(at(0), &asked);
+        for token in poll_all(&mut server).into_iter().filter_map(token_of) {
+            let answer = message(MessageType::OK, "echo", &"x".repeat(60_000));
+            server.reply(at(0), token, answer).unwrap();
+        }
+    }
+    assert_closes(&mut server, 30_000, &CloseReason::WriteStalled);
+}
+
+fn token_of(action: Action) -> Option<netaio_proto::ReplyToken> {
+    match action {
+        Action::Dispatch { reply, .. } => reply,
+        _ => None,
+    }
+}
+
+#[test]
+fn what_waits_on_all_connections_together_is_bounded() {
+    let config = limited(Limits {
+        max_outgoing_total: 200_000,
+        ..Limits::default()
+    });
+    let mut slow: Vec<_> = (0..3).map(|_| client(config.clone())).collect();
+    let long = || message(MessageType::NOTIFY_URI, "x", &"x".repeat(60_000));
+    let none = Layers::new();
+    for client in &mut slow[..2] {
+        for _ in 0..2 {
+            client.send(at(0), long(), &none).unwrap();
+        }
+    }
+    assert_eq!(config.outgoing_total.bytes(), slow[0].queued() * 2);
+    for client in &mut slow[..2] {
+        let limit = 200_000;
+        let full = SendError::OutgoingFull { limit };
+        assert_eq!(client.send(at(0), long(), &none), Err(full));
+    }
+    // Whoever has no part in it goes on.
+    slow[2].send(at(0), long(), &none).unwrap();
+    let written = slow[2].outgoing().remaining();
+    slow[2].outgoing().advance(written);
+    assert!(slow[2].poll_action().is_none());
+    // One that goes makes room for the others.
+    slow.remove(0);
+    assert_eq!(config.outgoing_total.bytes(), slow[0].queued());
+    slow[0].send(at(0), long(), &none).unwrap();
+}
+
+#[test]
+fn a_peer_is_not_read_from_while_too_much_waits_on_all_connections() {
+    let config = limited(Limits {
+        max_outgoing_total: 100_000,
+        ..Limits::default()
+    });
+    let mut one = server(config.clone(), routes());
+    let mut other = server(config, routes());
+    let long = message(MessageType::NOTIFY_URI, "x", &"x".repeat(60_000));
+    for server in [&mut one, &mut other] {
+        server.send(at(0), long.clone(), &Layers::new()).unwrap();
+        server.handle_input(at(0), &echo());
+    }
+    assert!(one.poll_action().is_none() && !one.wants_read());
+    let _ = written(&mut other);
+    assert!(
+        other.poll_action().is_some(),
+        "it has no part in it any more"
+    );
+    assert!(one.poll_action().is_some(), "there is room now");
+}

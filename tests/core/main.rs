@@ -15,6 +15,7 @@ mod audiences;
 mod determinism;
 mod discovery;
 mod ending;
+mod keepalive;
 mod late_replies;
 mod layers;
 mod limits;

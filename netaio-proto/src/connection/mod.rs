@@ -4,6 +4,7 @@
 //! deadlines out, and the way of a message out. The way in is `receive`; what
 //! time does is `timers`.
 
+mod keepalive;
 mod receive;
 mod stream;
 mod timers;
@@ -16,6 +17,7 @@ use core::time::Duration;
 
 use bytes::Buf as _;
 
+use self::keepalive::KeepaliveTimer;
 use self::stream::{Lagging, Stream};
 use self::timers::FrameTimer;
 use crate::action::{Action, CloseReason, ReplyToken};
@@ -59,6 +61,9 @@ pub struct Connection {
     /// What had been written when activity was last looked for.
     idle_mark: u64,
     frame_timer: Option<FrameTimer>,
+    keepalive_timer: KeepaliveTimer,
+    /// Since when a request of the peer waits that cannot be taken in.
+    held_up: Option<Instant>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -92,17 +97,20 @@ impl Connection {
         let in_flight = InFlight::new(random.next_u64(), true);
         let frame_timer =
             (config.role == Role::Server).then(|| FrameTimer::first(now));
+        let total = Arc::clone(&config.outgoing_total);
         Self {
             exchange: Exchange::new(
                 config, router, requests, in_flight, random, now,
             ),
-            stream: Stream::new(canonical(remote)),
+            stream: Stream::new(canonical(remote), total),
             decoder: FrameDecoder::new(),
             actions: VecDeque::new(),
             eof: None,
             last_activity: now,
             idle_mark: 0,
             frame_timer,
+            keepalive_timer: KeepaliveTimer::new(now),
+            held_up: None,
         }
     }
 
@@ -165,7 +173,9 @@ impl Connection {
         self.exchange.advance(now);
         self.can_send()?;
         let to = self.stream.remote;
-        self.exchange.request(&mut self.stream, to, request)
+        let outcome = self.exchange.request(&mut self.stream, to, request);
+        self.note_queued();
+        outcome
     }
 
     /// Gives up a request: no action will report it. `false` if it has ended
@@ -205,9 +215,11 @@ impl Connection {
         self.exchange.advance(now);
         self.can_send()?;
         let to = self.stream.remote;
-        self.exchange
-            .push(&mut self.stream, to, message, with, outer, None)
-            .map(drop)
+        let outcome =
+            self.exchange
+                .push(&mut self.stream, to, message, with, outer, None);
+        self.note_queued();
+        outcome.map(drop)
     }
 
     /// Sends a message that was [sealed](crate::Sealer) for many. It takes its
@@ -312,7 +324,15 @@ impl Connection {
         if self.is_closing() {
             return Err(SendError::Closed);
         }
-        self.exchange.conclude(&mut self.stream, token, reply)
+        let outcome = self.exchange.conclude(&mut self.stream, token, reply);
+        self.note_queued();
+        outcome
+    }
+
+    /// Counts what waits to be written in what waits on all connections.
+    fn note_queued(&mut self) {
+        let queued = self.queued();
+        self.stream.share.update(queued);
     }
 
     /// Ends the connection at once. What waits to be written is dropped.
@@ -362,6 +382,7 @@ impl Connection {
             self.last_activity = self.exchange.now;
             self.idle_mark = self.stream.written();
             self.stream.rearm_write_timer(self.exchange.now);
+            self.note_queued();
         }
     }
 
@@ -374,8 +395,13 @@ impl Connection {
         if self.stream.state != State::Open {
             return Err(SendError::Closed);
         }
-        let limit = self.exchange.config.limits.max_outgoing;
+        let limits = &self.exchange.config.limits;
+        let limit = limits.max_outgoing;
         if self.queued() >= limit {
+            return Err(SendError::OutgoingFull { limit });
+        }
+        if self.stream.is_crowded(limits) {
+            let limit = limits.max_outgoing_total;
             return Err(SendError::OutgoingFull { limit });
         }
         Ok(())
@@ -427,7 +453,7 @@ impl Connection {
 
     /// Requests of ours that wait for a reply.
     pub fn pending(&self) -> usize {
-        self.exchange.requests.live()
+        self.exchange.pending()
     }
 
     /// Requests of ours that were given up and keep their place for a late
@@ -486,6 +512,7 @@ impl Connection {
     ) {
         self.exchange.advance(now);
         if matches!(self.stream.state, State::Open | State::Draining { .. }) {
+            self.exchange.forget_probe();
             self.stream.state = State::Draining {
                 reason,
                 until: self.exchange.now + within,
@@ -506,7 +533,7 @@ impl Connection {
         };
         let reason = reason.clone();
         let written = self.stream.written();
-        if let Some((request, sent)) = self.exchange.requests.pop_failed(written) {
+        if let Some((request, sent)) = self.exchange.pop_failed(written) {
             let error = RequestError::Disconnected { sent, reason };
             return Some(Action::Failed { request, error });
         }

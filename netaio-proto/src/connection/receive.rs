@@ -13,6 +13,7 @@ impl Connection {
     /// any call that takes a time, and after replies and cancellations.
     #[must_use]
     pub fn poll_action(&mut self) -> Option<Action> {
+        self.note_queued();
         loop {
             if let Some(action) = self.actions.pop_front() {
                 return Some(action);
@@ -48,8 +49,10 @@ impl Connection {
             });
         }
         if self.stream.state == State::Open && self.holds_up() {
+            self.held_up.get_or_insert(self.exchange.now);
             return None;
         }
+        self.held_up = None;
         let frame = self.decoder.next_frame(&self.exchange.config.types)?;
         self.restart_frame_timer();
         let from = Origin {
@@ -107,15 +110,14 @@ impl Connection {
         if self.eof.is_some() || !replies {
             // No reply can come any more.
             let written = self.stream.written();
-            if let Some((request, sent)) = self.exchange.requests.pop_failed(written)
-            {
+            if let Some((request, sent)) = self.exchange.pop_failed(written) {
                 let error = RequestError::Disconnected { sent, reason };
                 return Some(Action::Failed { request, error });
             }
         }
         let written = self.stream.is_empty();
         let idle =
-            self.exchange.in_flight.len() == 0 && self.exchange.requests.live() == 0;
+            self.exchange.in_flight.len() == 0 && self.exchange.pending() == 0;
         if written && idle {
             self.begin_closing(reason);
         }

@@ -13,6 +13,7 @@ use crate::error::SendError;
 use crate::exchange::{Carrier, SealedFrame};
 use crate::limits::{LagPolicy, Limits};
 use crate::outgoing::Outgoing;
+use crate::outgoing_total::{OutgoingShare, OutgoingTotal};
 use crate::plugin::Peer;
 use crate::time::Instant;
 
@@ -35,6 +36,7 @@ pub(super) struct Stream {
     notices: VecDeque<Bytes>,
     notice_bytes: usize,
     pub(super) state: State,
+    pub(super) share: OutgoingShare,
     write_timer: Option<WriteTimer>,
 }
 
@@ -46,7 +48,7 @@ struct WriteTimer {
 }
 
 impl Stream {
-    pub(super) fn new(remote: SocketAddr) -> Self {
+    pub(super) fn new(remote: SocketAddr, total: Arc<OutgoingTotal>) -> Self {
         Self {
             remote,
             peer: None,
@@ -56,6 +58,7 @@ impl Stream {
             notices: VecDeque::new(),
             notice_bytes: 0,
             state: State::Open,
+            share: OutgoingShare::new(total),
             write_timer: None,
         }
     }
@@ -180,6 +183,10 @@ impl Carrier for Stream {
         self.on_the_way()
     }
 
+    fn is_crowded(&self, limits: &Limits) -> bool {
+        self.share.is_full(limits.max_outgoing_total)
+    }
+
     fn is_open(&self) -> bool {
         self.state == State::Open
     }
@@ -194,6 +201,7 @@ impl Carrier for Stream {
         self.outgoing = Outgoing::new();
         self.notices = VecDeque::new();
         self.notice_bytes = 0;
+        self.share.update(self.taken);
         self.state = State::Closing(reason);
         true
     }

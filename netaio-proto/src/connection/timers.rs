@@ -58,12 +58,18 @@ impl Connection {
         let limits = &self.exchange.config.limits;
         let frame = self.frame_timer.and_then(|timer| timer.deadline(limits));
         let idle = limits.idle_timeout.map(|span| self.last_activity + span);
-        let drain = self.drain_deadline();
-        let next = self.exchange.requests.next_deadline();
-        [next, frame, idle, drain, self.stream.write_deadline(limits)]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.exchange.requests.next_deadline(),
+            frame,
+            idle,
+            self.drain_deadline(),
+            self.stream.write_deadline(limits),
+            self.keepalive_deadline(),
+            self.held_up_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Does what is due. Harmless when nothing is.
@@ -95,6 +101,12 @@ impl Connection {
             }
             self.stream.rearm_write_timer(self.exchange.now);
         }
+        if due(self.keepalive_deadline()) {
+            self.keep_alive();
+        }
+        if due(self.held_up_deadline()) {
+            return self.begin_closing(CloseReason::HeldUp);
+        }
         if due(self.drain_deadline()) {
             let reason = match &self.stream.state {
                 State::Draining { reason, .. } => reason.clone(),
@@ -102,6 +114,15 @@ impl Connection {
             };
             self.begin_closing(reason);
         }
+    }
+
+    /// When to stop waiting for one of the peer's requests to be answered, so
+    /// that another can be taken in. That it does not take its replies is for
+    /// the write timer to say.
+    fn held_up_deadline(&self) -> Option<Instant> {
+        let span = self.exchange.config.limits.held_up_timeout?;
+        let since = self.held_up.filter(|_| self.exchange.is_busy())?;
+        (self.stream.state == State::Open).then(|| since + span)
     }
 
     /// When to stop waiting for answers: ours, if the peer sends no more, or
@@ -118,6 +139,7 @@ impl Connection {
         if count > 0 {
             self.exchange.counters.bytes_in += count as u64;
             self.last_activity = self.exchange.now;
+            self.keepalive_timer.heard(self.exchange.now);
             self.update_frame_timer();
         }
     }
@@ -159,6 +181,9 @@ impl Connection {
                 ..
             } = expired
             {
+                if self.exchange.ends_probe(request) {
+                    continue;
+                }
                 self.exchange.counters.timeouts += 1;
                 self.actions
                     .push_back(Action::TimedOut { request, context });

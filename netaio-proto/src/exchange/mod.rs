@@ -17,7 +17,7 @@ use bytes::Bytes;
 pub(crate) use receive::Outcome;
 
 use crate::action::{CloseReason, Hint, ReplyToken};
-use crate::config::EndpointConfig;
+use crate::config::{EndpointConfig, Keepalive, Role};
 use crate::counters::Counters;
 use crate::error::{PluginError, SendError, TooLong};
 use crate::in_flight::{Cursor, InFlight, Reply, ReplyTo};
@@ -50,6 +50,10 @@ pub(crate) trait Carrier {
 
     /// Bytes that wait to be sent.
     fn queued(&self) -> usize;
+
+    /// Whether as much waits to be sent on all carriers together as may, this
+    /// one's part in it included.
+    fn is_crowded(&self, limits: &Limits) -> bool;
 
     /// Whether requests of others are taken in.
     fn is_open(&self) -> bool;
@@ -107,6 +111,10 @@ pub(crate) struct Exchange {
     pub(crate) requests: Requests,
     pub(crate) in_flight: InFlight,
     pub(crate) counters: Counters,
+    /// The request for a sign of life that waits for its answer.
+    probe: Option<RequestId>,
+    /// Whether the peer sends ids with its own requests.
+    asked_with_ids: bool,
     errors: ErrorWindow,
 }
 
@@ -128,6 +136,8 @@ impl Exchange {
             requests,
             in_flight,
             counters: Counters::default(),
+            probe: None,
+            asked_with_ids: false,
             errors: ErrorWindow::default(),
         }
     }
@@ -181,6 +191,62 @@ impl Exchange {
             end,
         };
         Ok(self.requests.insert(self.now, new))
+    }
+
+    /// Asks the other end for a sign of life. `false` if the answer could be
+    /// taken for another request's, or might never come.
+    pub(crate) fn probe<C: Carrier>(
+        &mut self,
+        carrier: &mut C,
+        to: SocketAddr,
+        patience: Duration,
+    ) -> bool {
+        let exact = self.requests.are_answered_by_id() || self.asked_with_ids;
+        let fits = match self.config.role {
+            Role::Client => exact || self.requests.len() == 0,
+            Role::Server => exact,
+        };
+        if self.probe.is_some() {
+            return true;
+        }
+        let asked = Message::new(MessageType::REQUEST_URI, Keepalive::URI, "")
+            .ok()
+            .filter(|_| fits)
+            .and_then(|message| {
+                let request = Request::new(message).timeout(patience);
+                self.request(carrier, to, request).ok()
+            });
+        self.counters.probes += u64::from(asked.is_some());
+        self.probe = asked;
+        self.probe.is_some()
+    }
+
+    /// Whether it was the request for a sign of life that has ended.
+    pub(crate) fn ends_probe(&mut self, request: RequestId) -> bool {
+        self.probe.take_if(|probe| *probe == request).is_some()
+    }
+
+    /// Does not ask for a sign of life any longer.
+    pub(crate) fn forget_probe(&mut self) {
+        if let Some(probe) = self.probe.take() {
+            self.requests.cancel(self.now, probe);
+        }
+    }
+
+    /// Requests of the caller's that wait for a reply.
+    pub(crate) fn pending(&self) -> usize {
+        self.requests.live() - usize::from(self.probe.is_some())
+    }
+
+    /// Takes out a request whose reply cannot come any more; tells whether it
+    /// had been written.
+    pub(crate) fn pop_failed(&mut self, written: u64) -> Option<(RequestId, bool)> {
+        loop {
+            let failed = self.requests.pop_failed(written)?;
+            if !self.ends_probe(failed.0) {
+                return Some(failed);
+            }
+        }
     }
 
     /// Seals a message and hands it to the carrier.
@@ -336,9 +402,17 @@ impl Exchange {
     /// sent, as the limits allow.
     pub(crate) fn is_full<C: Carrier>(&self, carrier: &C) -> bool {
         let limits = self.limits();
-        self.in_flight.len() >= limits.max_in_flight
+        self.is_busy()
             || carrier.queued() + self.in_flight.held_bytes()
                 >= limits.outgoing_high_water
+            || carrier.is_crowded(limits)
+    }
+
+    /// Whether as many requests are in flight as the limits allow.
+    pub(crate) fn is_busy(&self) -> bool {
+        let limits = self.limits();
+        self.in_flight.len() >= limits.max_in_flight
+            || self.in_flight.bytes() >= limits.max_in_flight_bytes
     }
 
     /// Ends everything, if the carrier can be closed.

@@ -8,6 +8,7 @@ use core::net::SocketAddr;
 use super::{Carrier, Exchange, Origin, own_reply};
 use crate::action::{Action, AuthFailed, CloseReason, Hint, LayerKind, ReplyToken};
 use crate::config::Compatibility;
+use crate::config::Keepalive;
 use crate::decoder::BadFrame;
 use crate::error::{AuthError, PluginError, ProtocolError, RequestError};
 use crate::in_flight::ReplyTo;
@@ -103,6 +104,7 @@ impl Exchange {
             }
             Match::None if !carrier.is_open() && !kind.is_reply() => None,
             Match::None => {
+                self.asked_with_ids |= id.is_some() && !kind.is_reply();
                 if C::DATAGRAMS && is_unlabelled(kind, uri) {
                     self.keep_hint(carrier, from, &message);
                 }
@@ -168,6 +170,9 @@ impl Exchange {
             }
         };
         self.requests.complete(request);
+        if self.ends_probe(request) {
+            return None;
+        }
         self.counters.replies += 1;
         Some(Action::Reply { request, message })
     }
@@ -181,6 +186,9 @@ impl Exchange {
         verified: bool,
     ) -> Outcome {
         self.requests.complete(request);
+        if self.ends_probe(request) {
+            return None;
+        }
         self.counters.replies += 1;
         let text: String = message.text().into();
         let error = match message.message_type() {
@@ -384,6 +392,13 @@ impl Exchange {
         message: Message,
         rid: Rid,
     ) -> Outcome {
+        if !C::DATAGRAMS && is_probe(&message) {
+            let token =
+                self.token(from, message.uri(), 0, rid, &Layers::new(), false);
+            let reply = own_reply(MessageType::RESPOND_URI, message.uri(), "");
+            self.reply_now(carrier, token, reply);
+            return None;
+        }
         // An ephemeral route may be taken by another connection in between;
         // then the next best one is looked for.
         let route = loop {
@@ -435,8 +450,9 @@ impl Exchange {
         // Who has passed a check of either layer is who it says it is.
         let authentic = layers.auth.is_some();
         let answerable = !message.message_type().is_reply();
+        let (uri, length) = (message.uri(), message.length());
         let reply = answerable
-            .then(|| self.token(from, message.uri(), rid, layers, authentic));
+            .then(|| self.token(from, uri, length, rid, layers, authentic));
         Some(Action::Dispatch {
             handler: route.handler(),
             message,
@@ -460,8 +476,9 @@ impl Exchange {
         let answerable = !is_reply || python && !self.is_full(carrier);
         let default = self.router.default_route();
         let none = Layers::new();
+        let (uri, length) = (message.uri(), message.length());
         let reply =
-            answerable.then(|| self.token(from, message.uri(), rid, &none, false));
+            answerable.then(|| self.token(from, uri, length, rid, &none, false));
         match (default, reply) {
             (DefaultRoute::NotFound, Some(token)) => {
                 let python = if C::DATAGRAMS { ERROR_URI } else { "" };
@@ -484,12 +501,13 @@ impl Exchange {
         }
     }
 
-    /// The means to answer a message with these inner layers. `authentic`: the
-    /// message has passed the check of an inner auth plugin.
+    /// The means to answer a message of this length with these inner layers.
+    /// `authentic`: it has passed the check of an inner auth plugin.
     fn token(
         &mut self,
         from: Origin,
         uri: &[u8],
+        length: usize,
         rid: Rid,
         layers: &Layers,
         authentic: bool,
@@ -501,6 +519,7 @@ impl Exchange {
             uri: uri.into(),
             layers: layers.clone(),
             raw: false,
+            length,
             room: from.room.filter(|_| !authentic),
         })
     }
@@ -513,6 +532,7 @@ impl Exchange {
             uri: uri.into(),
             layers: Layers::new(),
             raw: true,
+            length: 0,
             room: from.room,
         })
     }
@@ -559,7 +579,7 @@ impl Exchange {
             let token = if C::DATAGRAMS {
                 self.raw_token(from, uri, rid)
             } else {
-                self.token(from, uri, rid, &Layers::new(), false)
+                self.token(from, uri, 0, rid, &Layers::new(), false)
             };
             let reply = own_reply(MessageType::ERROR, uri, INVALID);
             self.reply_now(carrier, token, reply);
@@ -598,6 +618,12 @@ impl Exchange {
         }
         too_many
     }
+}
+
+/// Whether a message asks for no more than a sign of life.
+fn is_probe(message: &Message) -> bool {
+    message.uri() == Keepalive::URI.as_bytes()
+        && message.message_type() == MessageType::REQUEST_URI
 }
 
 /// Whether a plugin found nothing of its own in a message, rather than

@@ -9,6 +9,7 @@ use super::Datagram;
 use crate::action::{CloseReason, Hint, TimeoutContext};
 use crate::error::{SendError, TooLong};
 use crate::exchange::{Carrier, SealedFrame};
+use crate::limits::Limits;
 use crate::peers::Peers;
 use crate::plugin::Peer;
 use crate::time::Instant;
@@ -103,6 +104,10 @@ impl Carrier for Datagrams {
 
     fn queued(&self) -> usize {
         self.bytes
+    }
+
+    fn is_crowded(&self, _limits: &Limits) -> bool {
+        false
     }
 
     fn is_open(&self) -> bool {

@@ -126,6 +126,11 @@ impl Message {
         &self.body
     }
 
+    /// Bytes of its two sections.
+    pub(crate) fn length(&self) -> usize {
+        self.fields.packed().len() + self.body.len()
+    }
+
     /// The same message with other auth fields.
     #[must_use]
     pub fn with_fields(mut self, fields: AuthFields) -> Self {
