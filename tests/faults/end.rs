@@ -83,6 +83,7 @@ async fn obey(mut answer: impl FnMut(&str) -> String + Send + 'static) {
 async fn server<R: TestRuntime>(runtime: R, address: SocketAddr, options: &[&str]) {
     let mut limits = Limits::default();
     let mut files = 20_000;
+    limits.max_connections_per_address = 20_000;
     for option in options {
         let (name, number) = option.split_once('=').expect("an option");
         let number = number.parse().expect("a number");
