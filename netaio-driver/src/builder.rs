@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use netaio_proto::{
     AuthPlugin, CipherPlugin, Compatibility, Correlation, DefaultRoute,
-    EndpointConfig, Layers, Limits, MessageTypes, Peer, Role,
+    EndpointConfig, Keepalive, Layers, Limits, MessageTypes, Peer, Role,
 };
 
 use crate::client::TcpClient;
@@ -76,6 +76,19 @@ macro_rules! common_settings {
     };
 }
 
+/// What the builders of clients and servers have in common.
+macro_rules! connection_settings {
+    () => {
+        /// Asks the other end of each connection for a sign of life when none
+        /// comes, and closes those that give none: see [`Keepalive`], also for
+        /// what it means towards Python. Default: not.
+        pub fn keepalive(mut self, keepalive: Keepalive) -> Self {
+            self.config.keepalive = Some(keepalive);
+            self
+        }
+    };
+}
+
 /// Describes a [`TcpClient`].
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ClientBuilder<R: Runtime> {
@@ -102,6 +115,7 @@ impl<R: Runtime> ClientBuilder<R> {
     }
 
     common_settings!();
+    connection_settings!();
 
     /// The default server: `host:port`.
     pub fn server(mut self, server: impl Into<ServerName>) -> Self {
@@ -163,7 +177,6 @@ impl<R: Runtime> ClientBuilder<R> {
 pub struct ServerBuilder<R: Runtime> {
     runtime: R,
     config: EndpointConfig,
-    max_connections: usize,
 }
 
 impl<R: Runtime> ServerBuilder<R> {
@@ -174,24 +187,16 @@ impl<R: Runtime> ServerBuilder<R> {
                 role: Role::Server,
                 ..EndpointConfig::default()
             },
-            max_connections: 16_384,
         }
     }
 
     common_settings!();
-
-    /// Most connections at a time; further ones wait until one ends. Looked at
-    /// by each listening socket before it accepts; streams that are given to
-    /// `serve_stream` count, but are not refused. Default: 16,384.
-    pub fn max_connections(mut self, connections: usize) -> Self {
-        self.max_connections = connections;
-        self
-    }
+    connection_settings!();
 
     /// The server. It does not listen yet.
     pub fn build(self) -> TcpServer<R> {
         let endpoint = Endpoint::new(self.config, DefaultRoute::NotFound);
-        TcpServer::from_parts(self.runtime, endpoint, self.max_connections)
+        TcpServer::from_parts(self.runtime, endpoint)
     }
 }
 
@@ -350,7 +355,6 @@ impl<R: Runtime> fmt::Debug for ServerBuilder<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerBuilder")
             .field("config", &self.config)
-            .field("max_connections", &self.max_connections)
             .finish_non_exhaustive()
     }
 }

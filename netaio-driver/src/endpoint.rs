@@ -12,6 +12,7 @@ use netaio_proto::{
 };
 
 use crate::handler::{AuthErrorHandler, Handler};
+use crate::log_limit::LogLimit;
 
 /// What all connections of a client or server share. `I` is what its handlers
 /// are given.
@@ -21,6 +22,8 @@ pub(crate) struct Endpoint<I> {
     /// Counts changes of the routes, so that a connection sees at a glance
     /// whether its snapshot is stale.
     version: AtomicU64,
+    /// How many lines are logged about what peers and handlers do.
+    pub(crate) log: Arc<LogLimit>,
     auth_error: Mutex<Option<Arc<AuthErrorHandler>>>,
     /// Of connections that have ended.
     ended: Mutex<Counters>,
@@ -53,7 +56,9 @@ impl<I> Endpoint<I> {
     pub(crate) fn new(config: EndpointConfig, default: DefaultRoute) -> Self {
         let mut router = Router::new();
         router.set_default_route(default);
+        let lines = config.limits.max_log_lines_per_minute;
         Self {
+            log: Arc::new(LogLimit::new(lines)),
             config: Arc::new(config),
             routes: Mutex::new(Routes {
                 router,

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use netaio_proto::{AuthError, LayerKind, Message};
 
 use crate::link::Link;
+use crate::log_limit::{LogLimit, Topic};
 use crate::runtime::Runtime;
 
 /// A message on its way to a handler, with where it came from.
@@ -295,9 +296,13 @@ macro_rules! handler_methods {
 pub(crate) use handler_methods;
 
 /// Calls user code; `None` if it panics.
-pub(crate) fn guarded<T>(what: &str, call: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn guarded<T>(
+    log: &LogLimit,
+    what: &str,
+    call: impl FnOnce() -> T,
+) -> Option<T> {
     let outcome = catch_unwind(AssertUnwindSafe(call));
-    if outcome.is_err() {
+    if outcome.is_err() && log.allows(Topic::HandlerPanicked) {
         tracing::error!("{what} panicked");
     }
     outcome.ok()

@@ -21,6 +21,7 @@ mod handler;
 mod inbox;
 mod known_server;
 mod link;
+mod log_limit;
 mod node;
 mod node_task;
 mod peers;

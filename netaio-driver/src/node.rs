@@ -701,7 +701,7 @@ impl<R: Runtime> Inner<R> {
             context: Some(timed_out.context),
             link: 0,
         };
-        self.timeouts.tell(&self.runtime, event);
+        self.timeouts.tell(&self.runtime, &self.endpoint.log, event);
     }
 
     /// Waits until something holds that `changed` tells of.

@@ -44,7 +44,7 @@ pub(crate) struct NodeTask<R: Runtime> {
     socket: R::UdpSocket,
     own: SocketAddr,
     alarm: Alarm<R::Timer>,
-    handlers: Handlers<IncomingDatagram<R>>,
+    handlers: Handlers<R, IncomingDatagram<R>>,
     buffer: Box<[u8]>,
     outgoing: VecDeque<Datagram>,
     work: Vec<Work>,
@@ -78,7 +78,8 @@ impl<R: Runtime> NodeTask<R> {
         socket: R::UdpSocket,
         own: SocketAddr,
     ) -> Self {
-        let handlers = Handlers::new(Arc::clone(&node.endpoint));
+        let handlers =
+            Handlers::new(node.runtime.clone(), Arc::clone(&node.endpoint));
         node.lock().node.set_router(handlers.router());
         Self {
             span: tracing::debug_span!("node", %own),

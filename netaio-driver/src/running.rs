@@ -15,9 +15,13 @@ use netaio_proto::{
 
 use crate::endpoint::{Endpoint, Snapshot};
 use crate::handler::{Answer, AuthFailure, Outcome, guarded};
+use crate::log_limit::{LogLimit, Topic};
+use crate::runtime::{Runtime, until};
 
 /// The handlers of one task, and those of them that run.
-pub(crate) struct Handlers<I> {
+pub(crate) struct Handlers<R, I> {
+    /// Boxed so that tasks can be moved whatever it is.
+    runtime: Box<R>,
     endpoint: Arc<Endpoint<I>>,
     snapshot: Snapshot<I>,
     running: FuturesUnordered<Running>,
@@ -25,15 +29,18 @@ pub(crate) struct Handlers<I> {
     /// how many of these may.
     unanswerable: usize,
     most: usize,
-    /// What is to be answered.
+    /// What is to be answered, and the bytes that it has.
     finished: Vec<(ReplyToken, Finished)>,
+    finished_bytes: usize,
 }
 
 /// How a dispatched message is answered.
 pub(crate) enum Finished {
     Answer(Answer),
-    /// The handler panicked, or is not there.
+    /// The handler panicked.
     Broken,
+    /// The handler took too long.
+    Overdue,
     /// What the auth error handler decided.
     Raw(Option<Message>),
 }
@@ -41,7 +48,7 @@ pub(crate) enum Finished {
 /// A handler that was not done at once.
 struct Running {
     token: Option<ReplyToken>,
-    future: Pin<Box<dyn Future<Output = Option<Answer>> + Send>>,
+    future: Pin<Box<dyn Future<Output = Finished> + Send>>,
 }
 
 impl Future for Running {
@@ -51,20 +58,21 @@ impl Future for Running {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Self::Output> {
-        let answer = std::task::ready!(self.future.as_mut().poll(context));
-        let finished = answer.map_or(Finished::Broken, Finished::Answer);
+        let finished = std::task::ready!(self.future.as_mut().poll(context));
         Poll::Ready((self.token.take(), finished))
     }
 }
 
-impl<I> Handlers<I> {
-    pub(crate) fn new(endpoint: Arc<Endpoint<I>>) -> Self {
+impl<R: Runtime, I> Handlers<R, I> {
+    pub(crate) fn new(runtime: R, endpoint: Arc<Endpoint<I>>) -> Self {
         Self {
+            runtime: Box::new(runtime),
             snapshot: endpoint.snapshot(),
             running: FuturesUnordered::new(),
             unanswerable: 0,
             most: endpoint.config.limits.max_in_flight,
             finished: Vec::new(),
+            finished_bytes: 0,
             endpoint,
         }
     }
@@ -102,36 +110,55 @@ impl<I> Handlers<I> {
         if token.is_none() && self.unanswerable >= self.most {
             // An answer holds no place among the requests in flight, which
             // bound the handlers of all other messages.
-            tracing::warn!(uri = %message.uri_text(), "too many handlers run");
+            if self.endpoint.log.allows(Topic::TooManyHandlers) {
+                tracing::warn!(uri = %message.uri_text(), "too many handlers run");
+            }
             return false;
         }
         if let Some(key) = once {
             self.endpoint.served(key, id);
         }
-        match guarded("a handler", || handler(incoming(message))) {
+        let log = &self.endpoint.log;
+        match guarded(log, "a handler", || handler(incoming(message))) {
             None => self.answered(token, Finished::Broken),
             Some(Outcome::Ready(answer)) => {
                 self.answered(token, Finished::Answer(answer));
             }
             Some(Outcome::Pending(mut future)) => {
                 // Often it is done at once, and then needs no place in the set.
-                let polled = guarded("a handler", || future.as_mut().poll(context));
-                match polled {
+                match guarded(log, "a handler", || future.as_mut().poll(context)) {
                     None => self.answered(token, Finished::Broken),
                     Some(Poll::Ready(answer)) => {
                         self.answered(token, Finished::Answer(answer));
                     }
                     Some(Poll::Pending) => {
                         self.unanswerable += usize::from(token.is_none());
-                        self.running.push(Running {
-                            token,
-                            future: Box::pin(guarded_future(future)),
-                        });
+                        let future = self.supervise(future);
+                        self.running.push(Running { token, future });
                     }
                 }
             }
         }
         true
+    }
+
+    /// A handler that is not done yet, with an end that comes in any case.
+    fn supervise(
+        &self,
+        future: Pin<Box<dyn Future<Output = Answer> + Send>>,
+    ) -> Pin<Box<dyn Future<Output = Finished> + Send>> {
+        let log = Arc::clone(&self.endpoint.log);
+        let Some(most) = self.endpoint.config.limits.handler_timeout else {
+            let future = future.map(Finished::Answer);
+            return Box::pin(guarded_future(log, future));
+        };
+        let runtime = R::clone(&self.runtime);
+        let deadline = runtime.now() + most;
+        let future = async move {
+            let answer = until(&runtime, deadline, future).await;
+            answer.map_or(Finished::Overdue, Finished::Answer)
+        };
+        Box::pin(guarded_future(log, future))
     }
 
     /// Asks the auth error handler what to answer.
@@ -150,7 +177,8 @@ impl<I> Handlers<I> {
                     error: failed.error,
                     default_reply: failed.default_reply,
                 };
-                guarded("the auth error handler", || handler(failure)).flatten()
+                let log = &self.endpoint.log;
+                guarded(log, "the auth error handler", || handler(failure)).flatten()
             }
         };
         self.answered(failed.reply, Finished::Raw(reply));
@@ -162,7 +190,10 @@ impl<I> Handlers<I> {
         finished: Finished,
     ) {
         match token {
-            Some(token) => self.finished.push((token, finished)),
+            Some(token) => {
+                self.finished_bytes += finished.length();
+                self.finished.push((token, finished));
+            }
             None => {
                 if let Finished::Answer(Ok(Some(_))) = finished {
                     tracing::debug!("an answer to an answer is not sent");
@@ -186,10 +217,16 @@ impl<I> Handlers<I> {
         !self.finished.is_empty()
     }
 
+    /// Bytes of what is to be answered.
+    pub(crate) fn answer_bytes(&self) -> usize {
+        self.finished_bytes
+    }
+
     /// Hands over what is to be answered.
     pub(crate) fn answer(&mut self, answering: &mut impl Answering, now: Instant) {
+        self.finished_bytes = 0;
         for (token, finished) in self.finished.drain(..) {
-            answer(answering, now, token, finished);
+            answer(&self.endpoint.log, answering, now, token, finished);
         }
     }
 
@@ -253,7 +290,19 @@ macro_rules! answering {
 answering!(Connection);
 answering!(Node);
 
+impl Finished {
+    fn length(&self) -> usize {
+        match self {
+            Self::Answer(Ok(Some(reply))) | Self::Raw(Some(reply)) => {
+                reply.body().len()
+            }
+            _ => 0,
+        }
+    }
+}
+
 fn answer(
+    log: &LogLimit,
     answering: &mut impl Answering,
     now: Instant,
     token: ReplyToken,
@@ -268,22 +317,33 @@ fn answer(
             Ok(())
         }
         Finished::Answer(Err(text)) => {
-            tracing::warn!(%text, "a handler failed");
+            if log.allows(Topic::HandlerFailed) {
+                tracing::warn!(%text, "a handler failed");
+            }
             answering.reply_error(now, token, &text)
         }
         Finished::Broken => answering.reply_error(now, token, "internal error"),
+        Finished::Overdue => {
+            if log.allows(Topic::HandlerOverdue) {
+                tracing::warn!("a handler took too long");
+            }
+            answering.reply_error(now, token, "the handler took too long")
+        }
     };
-    if let Err(error) = sent {
+    if let Err(error) = sent
+        && log.allows(Topic::ReplyNotSent)
+    {
         tracing::warn!(%error, "a reply could not be sent");
     }
 }
 
 async fn guarded_future(
-    future: Pin<Box<dyn Future<Output = Answer> + Send>>,
-) -> Option<Answer> {
+    log: Arc<LogLimit>,
+    future: impl Future<Output = Finished> + Send,
+) -> Finished {
     let outcome = std::panic::AssertUnwindSafe(future).catch_unwind().await;
-    if outcome.is_err() {
+    if outcome.is_err() && log.allows(Topic::HandlerPanicked) {
         tracing::error!("a handler panicked");
     }
-    outcome.ok()
+    outcome.unwrap_or(Finished::Broken)
 }

@@ -12,9 +12,9 @@ use std::time::Duration;
 use event_listener::Event;
 use futures_util::future::{Either, select};
 use netaio_proto::{
-    Backoff, CloseReason, Counters, KeyExtractor, KnownPeer, Layers, LossReason,
-    Message, OuterUse, Peer, PeerError, PeerEvent, PeerManagement, PluginError,
-    Random, RouteKey, Sealer, SendError, SubscribeError, Subscriptions,
+    Admission, Backoff, CloseReason, Counters, KeyExtractor, KnownPeer, Layers,
+    LossReason, Message, OuterUse, Peer, PeerError, PeerEvent, PeerManagement,
+    PluginError, Random, RouteKey, Sealer, SendError, SubscribeError, Subscriptions,
 };
 
 use crate::builder::ServerBuilder;
@@ -22,6 +22,7 @@ use crate::endpoint::{Endpoint, lock};
 use crate::events::{ConnectionEvent, ConnectionEvents, Events, PeerEvents};
 use crate::handler::{AuthFailure, Incoming, IntoOutcome, handler_methods};
 use crate::link::{Link, LinkLabel, Owner, fresh_seed, unix_time};
+use crate::log_limit::Topic;
 use crate::peers::{SharedPeers, peer_methods};
 use crate::pubsub::pubsub_methods;
 use crate::runtime::{ByteStream, Runtime, WrapStream, until};
@@ -41,7 +42,7 @@ pub struct TcpServer<R: Runtime> {
 struct Inner<R: Runtime> {
     runtime: R,
     endpoint: Arc<Endpoint<Incoming<R>>>,
-    max_connections: usize,
+    admission: Mutex<Admission>,
     links: Mutex<BTreeMap<u64, Link<R>>>,
     /// Sockets that are being listened on.
     listeners: AtomicUsize,
@@ -93,12 +94,9 @@ impl<R: Runtime> TcpServer<R> {
         ServerBuilder::on(runtime)
     }
 
-    pub(crate) fn from_parts(
-        runtime: R,
-        endpoint: Endpoint<Incoming<R>>,
-        max_connections: usize,
-    ) -> Self {
+    pub(crate) fn from_parts(runtime: R, endpoint: Endpoint<Incoming<R>>) -> Self {
         let config = &endpoint.config;
+        let admission = Admission::new(&config.limits);
         let sealer = fresh_seed().ok();
         let sealer = sealer.map(|seed| Sealer::new(Arc::clone(config), seed));
         let inner = Arc::new(Inner {
@@ -107,7 +105,7 @@ impl<R: Runtime> TcpServer<R> {
             subscriptions: Mutex::new(Subscriptions::new(&config.limits)),
             sealer: Mutex::new(sealer),
             endpoint: Arc::new(endpoint),
-            max_connections,
+            admission: Mutex::new(admission),
             links: Mutex::default(),
             listeners: AtomicUsize::new(0),
             next_link: AtomicU64::new(0),
@@ -162,7 +160,8 @@ impl<R: Runtime> TcpServer<R> {
 
     /// Serves a stream that is connected already: a TLS stream, a Unix socket,
     /// a pipe. `from` is what handlers and routes are told; a stream without an
-    /// address may take any.
+    /// address may take any. It counts as one of `Limits::max_connections`, and of
+    /// its address, but is served even if there are as many.
     ///
     /// # Errors
     ///
@@ -171,6 +170,7 @@ impl<R: Runtime> TcpServer<R> {
     where
         R: WrapStream<S>,
     {
+        lock(&self.inner.admission).count(from);
         self.inner.serve(R::wrap(stream), from)
     }
 
@@ -350,11 +350,24 @@ async fn yield_once() {
 const TURN: Duration = Duration::from_millis(50);
 
 impl<R: Runtime> Inner<R> {
+    /// Serves a stream that has been counted by `admission`.
     fn serve<S: ByteStream>(
         self: &Arc<Self>,
         stream: S,
         remote: SocketAddr,
     ) -> io::Result<Link<R>> {
+        let link = self.begin(remote);
+        match &link {
+            Ok(link) => {
+                let task = ConnectionTask::new(link.clone(), stream);
+                self.runtime.spawn(task);
+            }
+            Err(_) => lock(&self.admission).release(remote),
+        }
+        link
+    }
+
+    fn begin(self: &Arc<Self>, remote: SocketAddr) -> io::Result<Link<R>> {
         if self.stopping.load(Ordering::Acquire) {
             return Err(io::Error::other("the server has been shut down"));
         }
@@ -382,8 +395,6 @@ impl<R: Runtime> Inner<R> {
             remote,
         });
         tracing::debug!(%remote, "accepted");
-        self.runtime
-            .spawn(ConnectionTask::new(link.clone(), stream));
         Ok(link)
     }
 
@@ -536,8 +547,7 @@ impl<R: Runtime> Inner<R> {
 
     /// Waits until there is room for another connection.
     async fn has_room(&self) {
-        self.until(|| lock(&self.links).len() < self.max_connections)
-            .await;
+        self.until(|| lock(&self.admission).has_room()).await;
     }
 
     /// Waits until something holds that `changed` tells of.
@@ -555,8 +565,22 @@ impl<R: Runtime> Inner<R> {
     async fn accept(self: &Arc<Self>, listener: &R::TcpListener) -> io::Result<()> {
         self.has_room().await;
         let (stream, remote) = self.runtime.accept(listener).await?;
-        self.serve(stream, remote)?;
+        if lock(&self.admission).admit(remote) {
+            self.serve(stream, remote)?;
+        } else {
+            self.refused(remote);
+        }
         Ok(())
+    }
+
+    /// A connection is not served: its address has as many as it may have.
+    fn refused(&self, remote: SocketAddr) {
+        let mut counters = Counters::default();
+        counters.refused = 1;
+        self.endpoint.add_ended(counters);
+        if self.endpoint.log.allows(Topic::ConnectionRefused) {
+            tracing::warn!(%remote, "too many connections from one address");
+        }
     }
 }
 
@@ -624,6 +648,7 @@ impl<R: Runtime> Owner<R> for Inner<R> {
 
     fn ended(self: Arc<Self>, link: &Link<R>, reason: &CloseReason) {
         lock(&self.links).remove(&link.id());
+        lock(&self.admission).release(link.remote());
         lock(&self.subscriptions).remove_subscriber(link.id());
         let events = self.peers.disconnected(link.remote());
         self.note_peers(&events, Some(link));

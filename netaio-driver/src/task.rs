@@ -4,6 +4,7 @@
 //! say, write, read. Everything that is made in one turn leaves in one write.
 //! The lock is never held across user code or a system call.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io::IoSlice;
 use std::pin::Pin;
@@ -42,9 +43,13 @@ pub(crate) struct ConnectionTask<R: Runtime, S> {
     span: tracing::Span,
     stream: S,
     alarm: Alarm<R::Timer>,
-    handlers: Handlers<Incoming<R>>,
+    handlers: Handlers<R, Incoming<R>>,
     timeouts: Vec<Late>,
     work: Vec<Work>,
+    /// Messages whose handlers have not been called yet.
+    dispatches: VecDeque<Dispatch>,
+    /// Bytes that wait to be written.
+    queued: usize,
     wakers: Vec<Waker>,
     /// Where bytes are read into, while it is not with the connection.
     decoder: Option<FrameDecoder>,
@@ -66,13 +71,15 @@ pub(crate) struct ConnectionTask<R: Runtime, S> {
 
 /// Something to do that needs user code, and so no lock.
 enum Work {
-    Dispatch {
-        handler: HandlerId,
-        message: Message,
-        reply: Option<ReplyToken>,
-    },
     AuthFailed(AuthFailed),
     TimedOut(Late, TimedOut),
+}
+
+/// A message for a handler.
+struct Dispatch {
+    handler: HandlerId,
+    message: Message,
+    reply: Option<ReplyToken>,
 }
 
 /// Whether a turn leaves more to do at once.
@@ -91,7 +98,8 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             Some(server) => tracing::debug_span!("connection", %server),
             None => tracing::debug_span!("connection", from = %link.remote()),
         };
-        let handlers = Handlers::new(Arc::clone(&shared.endpoint));
+        let runtime = shared.runtime.clone();
+        let handlers = Handlers::new(runtime, Arc::clone(&shared.endpoint));
         link.lock().connection.set_router(handlers.router());
         Self {
             link,
@@ -101,6 +109,8 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             handlers,
             timeouts: Vec::new(),
             work: Vec::new(),
+            dispatches: VecDeque::new(),
+            queued: 0,
             wakers: Vec::new(),
             decoder: None,
             stalled: None,
@@ -122,14 +132,16 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         self.wake();
         if let Some(reason) = self.end.take() {
             // What came before the end is not lost with it.
-            self.do_work(context);
+            self.do_work();
+            self.dispatch_all(context);
             self.tell_late();
             self.wake();
             self.handlers.clear();
             self.parting = Some(Parting::new(now, reason));
             return Turn::Over;
         }
-        self.do_work(context);
+        self.do_work();
+        self.dispatch(context);
         self.handlers.poll(context);
         // An answer makes room for the next request, which may be here already.
         let answered = self.handlers.has_answers();
@@ -167,6 +179,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         if connection.poll_timeout().is_some_and(|at| at <= now) {
             connection.handle_timeout(now);
         }
+        self.queued = connection.queued();
         let mut left = ACTIONS;
         while left > 0 {
             let Some(action) = state.connection.poll_action() else {
@@ -196,7 +209,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
                     message,
                     reply,
                     ..
-                } => self.work.push(Work::Dispatch {
+                } => self.dispatches.push_back(Dispatch {
                     handler,
                     message,
                     reply,
@@ -230,18 +243,11 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         }
     }
 
-    /// Runs user code: handlers, the auth error handler, timeout handlers.
-    fn do_work(&mut self, context: &mut Context<'_>) {
+    /// Runs user code: the auth error handler, timeout handlers.
+    fn do_work(&mut self) {
         let mut work = std::mem::take(&mut self.work);
         for work in work.drain(..) {
             match work {
-                // Nothing is begun once the connection has been cut off.
-                Work::Dispatch { .. } if self.link.is_aborted() => {}
-                Work::Dispatch {
-                    handler,
-                    message,
-                    reply,
-                } => self.dispatch(handler, message, reply, context),
                 Work::AuthFailed(failed) => self.handlers.auth_failed(failed),
                 Work::TimedOut(late, timed_out) => {
                     if let Some(owner) = self.link.shared().owner.upgrade() {
@@ -254,13 +260,35 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         self.work = work;
     }
 
-    fn dispatch(
-        &mut self,
-        id: HandlerId,
-        message: Message,
-        token: Option<ReplyToken>,
-        context: &mut Context<'_>,
-    ) {
+    /// Runs handlers, unless so much waits to be written that what they answer
+    /// would only wait with it.
+    fn dispatch(&mut self, context: &mut Context<'_>) {
+        let limits = &self.link.shared().endpoint.config.limits;
+        let mark = limits.outgoing_high_water;
+        while self.queued + self.handlers.answer_bytes() < mark
+            && let Some(dispatch) = self.dispatches.pop_front()
+        {
+            self.call(dispatch, context);
+        }
+    }
+
+    /// Runs all handlers that there are messages for.
+    fn dispatch_all(&mut self, context: &mut Context<'_>) {
+        while let Some(dispatch) = self.dispatches.pop_front() {
+            self.call(dispatch, context);
+        }
+    }
+
+    fn call(&mut self, dispatch: Dispatch, context: &mut Context<'_>) {
+        // Nothing is begun once the connection has been cut off.
+        if self.link.is_aborted() {
+            return;
+        }
+        let Dispatch {
+            handler: id,
+            message,
+            reply: token,
+        } = dispatch;
         let link = &self.link;
         if id == HandlerId::PEERS {
             let owner = link.shared().owner.upgrade();

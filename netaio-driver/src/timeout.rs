@@ -8,6 +8,7 @@ use netaio_proto::{RequestError, TimeoutContext};
 
 use crate::endpoint::lock;
 use crate::handler::{Deferred, Outcome, Plain, guarded};
+use crate::log_limit::{LogLimit, Topic};
 use crate::runtime::Runtime;
 use crate::server_name::ServerName;
 use crate::tasks::TaskSet;
@@ -115,14 +116,20 @@ impl<N: 'static> TimeoutHandling<N> {
 
     /// Tells the handler. A plain one has run when this returns; an async one
     /// runs on as a task. Whatever it does, the caller gets its error.
-    pub(crate) fn tell<R: Runtime>(&self, runtime: &R, event: TimeoutEvent<N>) {
+    pub(crate) fn tell<R: Runtime>(
+        &self,
+        runtime: &R,
+        lines: &Arc<LogLimit>,
+        event: TimeoutEvent<N>,
+    ) {
         let Some(handler) = lock(&self.handler).clone() else {
             return;
         };
-        match guarded(WHAT, || handler(event)) {
-            Some(Outcome::Ready(result)) => log(result),
+        match guarded(lines, WHAT, || handler(event)) {
+            Some(Outcome::Ready(result)) => log(lines, result),
             Some(Outcome::Pending(future)) => {
-                let task = async move { log(future.await) };
+                let lines = Arc::clone(lines);
+                let task = async move { log(&lines, future.await) };
                 self.tasks.spawn(runtime, WHAT, task);
             }
             None => {}
@@ -138,8 +145,10 @@ impl<N: 'static> TimeoutHandling<N> {
     }
 }
 
-fn log(result: Result<(), String>) {
-    if let Err(error) = result {
+fn log(lines: &LogLimit, result: Result<(), String>) {
+    if let Err(error) = result
+        && lines.allows(Topic::TimeoutHandlerFailed)
+    {
         tracing::warn!(%error, "the timeout handler failed");
     }
 }

@@ -1,9 +1,10 @@
 //! What is bounded, and what happens at each bound.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netaio_driver::{
-    CloseReason, Incoming, Limits, MessageType, RequestError, SendError, TcpServer,
+    CloseReason, Incoming, Keepalive, Limits, MessageType, RequestError, SendError,
+    TcpServer,
 };
 
 use crate::ends::{
@@ -21,9 +22,12 @@ on_every_runtime![
     a_frame_that_never_completes_ends_its_connection,
     a_connection_that_never_says_anything_is_ended,
     an_idle_connection_is_ended,
-    a_peer_that_never_reads_is_no_longer_read_from,
+    r16_a_peer_that_never_reads_is_no_longer_read_from,
     a_peer_that_never_reads_is_given_up,
     no_more_connections_are_served_than_may_be,
+    no_more_connections_are_served_from_one_address_than_may_be,
+    r06_a_server_that_gives_no_sign_of_life_is_found,
+    clients_and_servers_give_each_other_signs_of_life,
     no_more_requests_are_in_flight_than_may_be,
     no_more_handlers_of_answers_run_than_may,
     the_oldest_unread_messages_are_dropped_and_counted,
@@ -123,7 +127,9 @@ fn generous<R: TestRuntime>(
     server
 }
 
-async fn a_peer_that_never_reads_is_no_longer_read_from<R: TestRuntime>(runtime: R) {
+async fn r16_a_peer_that_never_reads_is_no_longer_read_from<R: TestRuntime>(
+    runtime: R,
+) {
     const MOST: usize = 200_000;
     let server = generous(&runtime, |_| ());
     let address = listen(&server).await;
@@ -148,11 +154,12 @@ async fn a_peer_that_never_reads_is_no_longer_read_from<R: TestRuntime>(runtime:
         }
     };
     let after = soon(&runtime, comes_to_rest).await;
-    // What waits in the server is bounded: by the mark, and the replies to the
-    // 64 requests at most that were taken together before it was reached.
-    let made = after.frames_out * 60_100;
-    let most = 256 * 1024 + 65 * 60_100;
-    assert!(made - after.bytes_out < most, "{after:?}");
+    // What waits in the server is bounded: by the mark, and the reply that
+    // reached it. No handler was called for what is beyond.
+    let made = after.frames_out * 60_020;
+    let most = 256 * 1024 + 60_020;
+    assert!(made - after.bytes_out <= most, "{after:?}");
+    assert!(link.in_flight() <= 256);
     assert!(after.dispatched < whole as u64);
     // Once it reads, all goes on where it had stopped.
     let replies = off_thread(move || {
@@ -195,7 +202,10 @@ async fn a_peer_that_never_reads_is_given_up<R: TestRuntime>(runtime: R) {
 
 async fn no_more_connections_are_served_than_may_be<R: TestRuntime>(runtime: R) {
     let server = TcpServer::builder_on(runtime.clone())
-        .max_connections(3)
+        .limits(Limits {
+            max_connections: 3,
+            ..Limits::default()
+        })
         .build();
     let server = ends::with_echo(server);
     let address = listen(&server).await;
@@ -213,6 +223,79 @@ async fn no_more_connections_are_served_than_may_be<R: TestRuntime>(runtime: R) 
     drop(served.pop());
     assert!(soon(&runtime, waiting).await.is_ok());
     assert_eq!(server.links().len(), 3);
+}
+
+async fn no_more_connections_are_served_from_one_address_than_may_be<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let server = server_within(&runtime, |limits| {
+        limits.max_connections_per_address = 2;
+    });
+    let address = listen(&server).await;
+    let mut served = Vec::new();
+    for _ in 0..2 {
+        let (client, link) = connected(&runtime, address).await;
+        assert!(client.request("echo").await.is_ok());
+        served.push((client, link));
+    }
+    for refused in 1..=3 {
+        let (_client, link) = connected(&runtime, address).await;
+        soon(&runtime, link.closed()).await;
+        eventually(&runtime, "it is refused", || {
+            server.counters().refused == refused
+        })
+        .await;
+        assert_eq!(link.counters().bytes_in, 0);
+    }
+    assert_eq!(server.links().len(), 2);
+    drop(served.pop());
+    eventually(&runtime, "there is room", || server.links().len() == 1).await;
+    let (client, _) = connected(&runtime, address).await;
+    assert!(client.request("echo").await.is_ok());
+}
+
+async fn r06_a_server_that_gives_no_sign_of_life_is_found<R: TestRuntime>(
+    runtime: R,
+) {
+    let listener = listener();
+    let address = listener.local_addr().expect("an address");
+    let client = client_builder(&runtime, address)
+        .keepalive(Keepalive::new(SHORT))
+        .build();
+    let link = client.connect().await.expect("a connection");
+    let peer = off_thread(move || RawPeer::accept(&listener)).await;
+    let start = Instant::now();
+    let reason = soon(&runtime, link.closed()).await;
+    assert_eq!(reason, CloseReason::KeepaliveTimeout);
+    assert!(start.elapsed() >= SHORT * 2, "{:?}", start.elapsed());
+    assert_eq!(link.counters().probes, 1);
+    drop(peer);
+}
+
+async fn clients_and_servers_give_each_other_signs_of_life<R: TestRuntime>(
+    runtime: R,
+) {
+    let often = Keepalive::new(SHORT / 10).misses(100);
+    let builder = TcpServer::builder_on(runtime.clone()).keepalive(often);
+    let server = ends::with_echo(builder.build());
+    let address = listen(&server).await;
+    let client = client_builder(&runtime, address).keepalive(often).build();
+    let link = client.connect().await.expect("a connection");
+    assert!(client.request("echo").await.is_ok());
+    let accepted = only_link(&runtime, &server).await;
+    // Whoever hears the other's question need not ask by itself.
+    eventually(&runtime, "they ask", || {
+        link.counters().probes + accepted.counters().probes >= 5
+    })
+    .await;
+    assert!(!link.is_closed() && !accepted.is_closed());
+    for end in [&link, &accepted] {
+        assert_eq!(end.pending(), 0);
+        assert_eq!(end.counters().unrouted, 0, "nobody is bothered with it");
+        assert_eq!(end.dropped(), 0);
+    }
 }
 
 async fn no_more_requests_are_in_flight_than_may_be<R: TestRuntime>(runtime: R) {

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use netaio_driver::{Incoming, Link, Message, MessageType, TcpServer, TooLong};
 
-use crate::ends::{self, connected, listen, message, only_link};
+use crate::ends::{self, connected, limits, listen, message, only_link};
 use crate::runtimes::TestRuntime;
 use crate::waiting::{Count, LONG, eventually, fail, soon, spawn, within};
 
 on_every_runtime![
     a_handler_may_be_plain_or_async_and_return_many_things,
-    a_handler_that_panics_is_answered_with_an_error,
+    r29_a_handler_that_panics_is_answered_with_an_error,
     a_slow_handler_does_not_hold_up_others,
-    a_handler_that_never_returns_holds_up_nobody,
+    r29_a_handler_that_never_returns_holds_up_nobody,
+    r29_a_handler_that_takes_too_long_is_dropped_and_answered_for,
+    what_handlers_do_again_and_again_is_not_logged_each_time,
     an_error_is_answered_with_its_text,
     replies_for_one_uri_come_in_order_to_whoever_sends_no_ids,
     a_handler_can_use_the_connection_that_its_message_came_by,
@@ -86,7 +88,7 @@ async fn an_error_is_answered_with_its_text<R: TestRuntime>(runtime: R) {
     assert!(!link.is_closed());
 }
 
-async fn a_handler_that_panics_is_answered_with_an_error<R: TestRuntime>(
+async fn r29_a_handler_that_panics_is_answered_with_an_error<R: TestRuntime>(
     runtime: R,
 ) {
     let (server, client, link) = ends::pair(&runtime).await;
@@ -143,7 +145,59 @@ async fn a_slow_handler_does_not_hold_up_others<R: TestRuntime>(runtime: R) {
     }
 }
 
-async fn a_handler_that_never_returns_holds_up_nobody<R: TestRuntime>(runtime: R) {
+async fn r29_a_handler_that_takes_too_long_is_dropped_and_answered_for<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let limits = limits(|limits| {
+        limits.handler_timeout = Some(Duration::from_millis(50));
+    });
+    let server = TcpServer::builder_on(runtime.clone()).limits(limits);
+    let server = ends::with_echo(server.build());
+    let dropped = Count::default();
+    let count = dropped.clone();
+    server.on((REQUEST, "hang"), move |_| {
+        let guard = count.when_dropped();
+        async move {
+            std::future::pending::<()>().await;
+            drop(guard);
+        }
+    });
+    let (client, _) = connected(&runtime, listen(&server).await).await;
+    let reply = soon(&runtime, client.request("hang").into_future()).await;
+    let reply = reply.expect("an answer");
+    assert_eq!(reply.message_type(), MessageType::ERROR);
+    assert_eq!(reply.text(), "the handler took too long");
+    assert_eq!(dropped.get(), 1);
+    assert_eq!(only_link(&runtime, &server).await.in_flight(), 0);
+    assert!(client.request("echo").await.is_ok());
+}
+
+async fn what_handlers_do_again_and_again_is_not_logged_each_time<R: TestRuntime>(
+    runtime: R,
+) {
+    let limits = limits(|limits| limits.max_log_lines_per_minute = 3);
+    let server = TcpServer::builder_on(runtime.clone())
+        .limits(limits)
+        .build();
+    // Whatever else runs in this process, no other says this.
+    let complaint = format!("again and again on {:?}", std::thread::current().id());
+    let text = complaint.clone();
+    server.on((REQUEST, "fail"), move |_| Err::<Message, _>(text.clone()));
+    let (client, _) = connected(&runtime, listen(&server).await).await;
+    for _ in 0..10 {
+        let reply = soon(&runtime, client.request("fail").into_future()).await;
+        assert_eq!(reply.expect("an answer").text(), complaint);
+    }
+    let lines = crate::logs::lines();
+    let about = lines.iter().filter(|line| line.contains(&complaint));
+    assert_eq!(about.count(), 3);
+}
+
+async fn r29_a_handler_that_never_returns_holds_up_nobody<R: TestRuntime>(
+    runtime: R,
+) {
     let (server, client, _) = ends::pair(&runtime).await;
     server.on((REQUEST, "hang"), |_| std::future::pending::<()>());
     let request = client.request("hang").timeout(Duration::from_millis(50));

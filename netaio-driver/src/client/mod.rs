@@ -590,7 +590,10 @@ impl<R: Runtime> TcpClient<R> {
             context: None,
             link: attempt,
         };
-        self.inner.timeouts.tell(&self.inner.runtime, event);
+        let inner = &self.inner;
+        inner
+            .timeouts
+            .tell(&inner.runtime, &inner.endpoint.log, event);
         ConnectError::TimedOut {
             server: server.name().clone(),
             timeout,
@@ -696,7 +699,7 @@ impl<R: Runtime> Owner<R> for Inner<R> {
             context: Some(timed_out.context),
             link: link.id(),
         };
-        self.timeouts.tell(&self.runtime, event);
+        self.timeouts.tell(&self.runtime, &self.endpoint.log, event);
     }
 
     fn ended(self: Arc<Self>, link: &Link<R>, reason: &CloseReason) {
