@@ -77,6 +77,13 @@ impl<R: Runtime, I> Handlers<R, I> {
         }
     }
 
+    /// Gives back memory that is of no use while nothing happens.
+    pub(crate) fn release(&mut self) {
+        if self.finished.is_empty() {
+            self.finished = Vec::new();
+        }
+    }
+
     /// The routes as they are known.
     pub(crate) fn router(&self) -> Arc<Router> {
         Arc::clone(&self.snapshot.router)

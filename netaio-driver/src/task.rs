@@ -410,8 +410,13 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
     /// Before a wait: gives back buffers, and sets the alarm. `true` if it has
     /// gone off already.
     fn prepare_to_wait(&mut self, context: &mut Context<'_>) -> bool {
+        // Most connections rest most of the time.
         self.handlers.release();
         self.work = Vec::new();
+        self.timeouts = Vec::new();
+        if self.dispatches.is_empty() {
+            self.dispatches = VecDeque::new();
+        }
         let shrink = self.shrink();
         let next = {
             let mut state = self.link.lock();

@@ -12,8 +12,9 @@ use crate::wire::header::Header;
 use crate::wire::message::{Envelope, Message};
 use crate::wire::message_type::MessageTypes;
 
-/// Room to read into at first, and the least later on.
-const LEAST_ROOM: usize = 4 * 1024;
+/// Room to read into at first, and the least later on. A great many connections
+/// may have the beginning of a frame and nothing else.
+const LEAST_ROOM: usize = 512;
 /// Room to read into, at most.
 const MOST_ROOM: usize = 64 * 1024;
 /// A frame of at least this length is split off the buffer; a shorter one is

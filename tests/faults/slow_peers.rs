@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use crate::ends::connected;
 use crate::process::{OtherEnd, allow_files};
 use crate::runtimes::{Flavour, TestRuntime};
-use crate::waiting::{off_thread, sleep};
+use crate::waiting::{eventually, off_thread, sleep};
 
 /// The header of the largest frame that there is: a request's.
 const LARGEST: [u8; 9] = [0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
@@ -109,15 +109,18 @@ impl Slow {
                 let least = Duration::from_millis(1);
                 assert!(beset <= alone.max(least) * factor);
             }
-            assert_eq!(server.number("connections"), 0);
+            eventually(&runtime, "none is left", || {
+                server.number("connections") == 0
+            })
+            .await;
         });
     }
 }
 
 /// For how long the server keeps a connection by which a byte comes now and then.
 async fn lasts(address: SocketAddr, interval: Option<Duration>) -> Duration {
-    let stream = TcpStream::connect(address).await.expect("a connection");
     let begun = Instant::now();
+    let stream = TcpStream::connect(address).await.expect("a connection");
     let (mut input, mut output) = stream.into_split();
     let mut byte = [0];
     let trickle = async {
@@ -180,18 +183,23 @@ impl Honest {
 
 #[test]
 fn r14_what_is_announced_and_does_not_come_takes_no_memory() {
-    for sent in [0, 100, 20_000] {
-        announced("tokio", 300, sent, 8 * 1024);
+    for (sent, most) in [(0, 6 * 1024), (100, 6 * 1024), (20_000, 26_000)] {
+        announced("tokio", 300, sent, most);
     }
-    announced("smol", 300, 0, 8 * 1024);
+    announced("smol", 300, 0, 6 * 1024);
 }
 
 #[test]
 #[ignore = "it measures memory, which needs a release build"]
 fn r14_a_thousand_connections_that_stall_take_4_kib_each_and_what_came() {
     for runtime in ["tokio", "smol"] {
-        for sent in [0, 100, 1_000, 20_000, 60_000] {
+        for sent in [0, 100] {
             announced(runtime, 1_000, sent, 4 * 1024);
+        }
+        // What a buffer has left behind while it grew is free, but the system
+        // does not get it back.
+        for sent in [1_000, 20_000, 60_000] {
+            announced(runtime, 1_000, sent, sent as u64 + 4 * 1024);
         }
     }
 }
