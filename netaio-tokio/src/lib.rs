@@ -197,14 +197,14 @@ pub use netaio_driver::{
     CipherPlugin, CloseReason, Compatibility, ConnectError, ConnectionEvent,
     ConnectionEvents, Context, Correlation, Counters, DEFAULT_TIMEOUT,
     DatagramSocket, DefaultPeerPlugin, Envelope, EventStream, Hint, HmacAuthPlugin,
-    Instant, IntoAnswer, IntoOutcome, IntoTimeoutOutcome, KeyExtractor, KnownPeer,
-    LagPolicy, LayerKind, Layers, Limits, LossReason, Message, MessageType,
-    MessageTypeError, MessageTypes, MulticastInterface, Notification, Outcome,
-    OuterUse, Peer, PeerError, PeerEvent, PeerEvents, PeerManagement, PeerPlugin,
-    PluginError, ProtocolError, Reconnecting, RequestError, RequestFuture, RouteKey,
-    Runtime, SendError, ServerName, ServerOptions, Sha256StreamCipherPlugin,
-    StatusError, SubscribeError, SubscriptionEnd, TimeoutContext, TimeoutEvent,
-    TimeoutKind, Timer, TooLong, WrapStream, wire,
+    Instant, IntoAnswer, IntoOutcome, IntoTimeoutOutcome, Keepalive, KeyExtractor,
+    KnownPeer, LagPolicy, LayerKind, Layers, Limits, LossReason, Message,
+    MessageType, MessageTypeError, MessageTypes, MulticastInterface, Notification,
+    Outcome, OuterUse, Peer, PeerError, PeerEvent, PeerEvents, PeerManagement,
+    PeerPlugin, PluginError, ProtocolError, Reconnecting, RequestError,
+    RequestFuture, RouteKey, Runtime, SendError, ServerName, ServerOptions,
+    Sha256StreamCipherPlugin, StatusError, SubscribeError, SubscriptionEnd,
+    TimeoutContext, TimeoutEvent, TimeoutKind, Timer, TooLong, WrapStream, wire,
 };
 pub use runtime::{Tokio, TokioStream, TokioTimer, TokioUdpSocket};
 

@@ -4,6 +4,7 @@ mod endpoints;
 mod ends;
 mod errors;
 mod garbage;
+mod keepalive;
 mod late_replies;
 mod layers;
 mod multicast;
