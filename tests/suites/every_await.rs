@@ -110,24 +110,21 @@ async fn r30_connecting<R: TestRuntime>(runtime: R) {
     dropped_at_every_await!("client/mod.rs: connect", runtime; {
         let client = ends::client(&runtime, address);
     } => client.connect(), _done => {
-            soon(&runtime, client.connect()).await.unwrap();
-            assert!(client.request("echo").await.is_ok());
-        }
-    );
+        soon(&runtime, client.connect()).await.unwrap();
+        assert!(client.request("echo").await.is_ok());
+    });
     dropped_at_every_await!("client/mod.rs: connect_to", runtime; {
         let client = ends::client(&runtime, address);
     } => client.connect_to(address), _done => {
-            soon(&runtime, client.connect()).await.unwrap();
-            assert!(client.request("echo").await.is_ok());
-        }
-    );
+        soon(&runtime, client.connect()).await.unwrap();
+        assert!(client.request("echo").await.is_ok());
+    });
     dropped_at_every_await!("client/mod.rs: connect_with", runtime; {
         let client = ends::client(&runtime, address);
     } => client.connect_with(address, ServerOptions::default()), _done => {
-            soon(&runtime, client.connect()).await.unwrap();
-            assert!(client.request("echo").await.is_ok());
-        }
-    );
+        soon(&runtime, client.connect()).await.unwrap();
+        assert!(client.request("echo").await.is_ok());
+    });
     eventually(&runtime, "all are closed", || server.links().is_empty()).await;
 }
 
@@ -148,20 +145,19 @@ async fn r30_closing<R: TestRuntime>(runtime: R) {
                     $link.send(large).await.unwrap();
                 };
             } => $future, done => {
-                    if done {
-                        assert!($link.is_closed());
-                    }
-                    soon(&runtime, $client.close()).await;
-                    soon(&runtime, $link.close_within(LONG)).await;
-                    expected += SENT;
-                    eventually(&runtime, "all has come", || {
-                        count.get() == expected
-                    })
-                    .await;
-                    soon(&runtime, $client.connect()).await.unwrap();
-                    assert!($client.request("echo").await.is_ok());
+                if done {
+                    assert!($link.is_closed());
                 }
-            );
+                soon(&runtime, $client.close()).await;
+                soon(&runtime, $link.close_within(LONG)).await;
+                expected += SENT;
+                eventually(&runtime, "all has come", || {
+                    count.get() == expected
+                })
+                .await;
+                soon(&runtime, $client.connect()).await.unwrap();
+                assert!($client.request("echo").await.is_ok());
+            });
         };
     }
     closing!("client/mod.rs: close", client, link, client.close());
@@ -188,16 +184,16 @@ async fn r30_closing<R: TestRuntime>(runtime: R) {
 
 async fn r30_requests<R: TestRuntime>(runtime: R) {
     let (_server, client, link) = ends::pair(&runtime).await;
-    dropped_at_every_await!("request.rs: RequestBuilder", runtime; {} => client.request("echo").into_future(), _done => {
-            assert_eq!(link.pending(), 0);
-            assert!(client.request("echo").await.is_ok());
-        }
-    );
-    dropped_at_every_await!("request.rs: RequestFuture", runtime; {} => link.request("echo").into_future(), _done => {
-            assert_eq!(link.pending(), 0);
-            assert!(link.request("echo").await.is_ok());
-        }
-    );
+    dropped_at_every_await!("request.rs: RequestBuilder", runtime; {}
+        => client.request("echo").into_future(), _done => {
+        assert_eq!(link.pending(), 0);
+        assert!(client.request("echo").await.is_ok());
+    });
+    dropped_at_every_await!("request.rs: RequestFuture", runtime; {}
+        => link.request("echo").into_future(), _done => {
+        assert_eq!(link.pending(), 0);
+        assert!(link.request("echo").await.is_ok());
+    });
 }
 
 async fn r30_sending<R: TestRuntime>(runtime: R) {
@@ -206,12 +202,15 @@ async fn r30_sending<R: TestRuntime>(runtime: R) {
     let counted = count.clone();
     server.on(MessageType::PUBLISH_URI, move |_| counted.add());
     let news = || message(MessageType::PUBLISH_URI, "news", "");
-    dropped_at_every_await!("client/mod.rs: send", runtime; {} => client.send(news()), done => { sent += usize::from(done); }
+    dropped_at_every_await!("client/mod.rs: send", runtime; {}
+        => client.send(news()), done => { sent += usize::from(done); }
     );
-    dropped_at_every_await!("link.rs: send", runtime; {} => link.send(news()), done => { sent += usize::from(done); }
+    dropped_at_every_await!("link.rs: send", runtime; {}
+        => link.send(news()), done => { sent += usize::from(done); }
     );
     let layers = Layers::new();
-    dropped_at_every_await!("link.rs: send_with", runtime; {} => link.send_with(news(), &layers, OuterUse::default()),
+    dropped_at_every_await!("link.rs: send_with", runtime; {}
+        => link.send_with(news(), &layers, OuterUse::default()),
         done => { sent += usize::from(done); }
     );
     assert_eq!(sent, 3);
@@ -231,12 +230,11 @@ async fn r30_receiving<R: TestRuntime>(runtime: R) {
                 let sender = accepted.clone();
                 let sent = spawn(&runtime, async move { sender.send(news()).await });
             } => $end.receive_once(), done => {
-                    soon(&runtime, sent.join()).await.unwrap();
-                    if !done {
-                        assert!(soon(&runtime, $end.receive_once()).await.is_ok());
-                    }
+                soon(&runtime, sent.join()).await.unwrap();
+                if !done {
+                    assert!(soon(&runtime, $end.receive_once()).await.is_ok());
                 }
-            );
+            });
         };
     }
     receiving!("client/mod.rs: receive_once", client);
@@ -257,16 +255,15 @@ async fn r30_events<R: TestRuntime>(runtime: R) {
             connecting.connect().await.map(drop)
         });
     } => events.next(), done => {
-            soon(&runtime, connected.join()).await.unwrap();
-            if !done {
-                assert!(soon(&runtime, events.next()).await.is_some());
-            }
-            let closed = client.close();
-            soon(&runtime, closed).await;
-            // The end.
+        soon(&runtime, connected.join()).await.unwrap();
+        if !done {
             assert!(soon(&runtime, events.next()).await.is_some());
         }
-    );
+        let closed = client.close();
+        soon(&runtime, closed).await;
+        // The end.
+        assert!(soon(&runtime, events.next()).await.is_some());
+    });
     assert_eq!(events.try_next(), None);
 }
 
@@ -276,23 +273,22 @@ async fn r30_subscribing<R: TestRuntime>(runtime: R) {
     let (client, _) = ends::connected(&runtime, listen(&server).await).await;
     let subscribers = || server.subscribers("news").len();
     let news = || message(MessageType::NOTIFY_URI, "news", "");
-    dropped_at_every_await!("subscription.rs: SubscribeBuilder", runtime; {} => client.subscribe("news").into_future(), _done => {
-            let again = client.subscribe("news").into_future();
-            let mut again = soon(&runtime, again).await.unwrap();
-            assert_eq!(server.notify("news", news()).await, Ok(1));
-            assert!(soon(&runtime, again.next()).await.is_some());
-            assert_eq!(again.try_next(), None);
-            drop(again);
-            eventually(&runtime, "it has ended", || subscribers() == 0).await;
-        }
-    );
+    dropped_at_every_await!("subscription.rs: SubscribeBuilder", runtime; {}
+        => client.subscribe("news").into_future(), _done => {
+        let again = client.subscribe("news").into_future();
+        let mut again = soon(&runtime, again).await.unwrap();
+        assert_eq!(server.notify("news", news()).await, Ok(1));
+        assert!(soon(&runtime, again.next()).await.is_some());
+        assert_eq!(again.try_next(), None);
+        drop(again);
+        eventually(&runtime, "it has ended", || subscribers() == 0).await;
+    });
     dropped_at_every_await!("subscription.rs: unsubscribe", runtime; {
         let mut subscription = client.subscribe("news").await.unwrap();
     } => subscription.unsubscribe(), _done => {
-            drop(subscription);
-            eventually(&runtime, "it has ended", || subscribers() == 0).await;
-        }
-    );
+        drop(subscription);
+        eventually(&runtime, "it has ended", || subscribers() == 0).await;
+    });
     let mut subscription = client.subscribe("news").await.unwrap();
     dropped_at_every_await!("subscription.rs: next", runtime; {
         let publishing = server.clone();
@@ -300,12 +296,11 @@ async fn r30_subscribing<R: TestRuntime>(runtime: R) {
             publishing.notify("news", news()).await
         });
     } => subscription.next(), done => {
-            assert_eq!(soon(&runtime, published.join()).await, Ok(1));
-            if !done {
-                assert!(soon(&runtime, subscription.next()).await.is_some());
-            }
+        assert_eq!(soon(&runtime, published.join()).await, Ok(1));
+        if !done {
+            assert!(soon(&runtime, subscription.next()).await.is_some());
         }
-    );
+    });
     assert_eq!((subscription.try_next(), subscription.lost()), (None, 0));
 }
 
@@ -346,12 +341,12 @@ async fn r30_publishing<R: TestRuntime>(runtime: R) {
 
 async fn r30_listening<R: TestRuntime>(runtime: R) {
     let server = ends::server(&runtime);
-    dropped_at_every_await!("server.rs: listen", runtime; {} => server.listen(ends::ANYWHERE), _done => {
-            let address = listen(&server).await;
-            let (client, _) = ends::connected(&runtime, address).await;
-            assert!(client.request("echo").await.is_ok());
-        }
-    );
+    dropped_at_every_await!("server.rs: listen", runtime; {}
+        => server.listen(ends::ANYWHERE), _done => {
+        let address = listen(&server).await;
+        let (client, _) = ends::connected(&runtime, address).await;
+        assert!(client.request("echo").await.is_ok());
+    });
     soon(&runtime, server.shutdown(LONG)).await;
 }
 
@@ -375,17 +370,16 @@ async fn r30_shutting_down<R: TestRuntime>(runtime: R) {
         eventually(&runtime, "it has come", || server.counters().dispatched > 0)
             .await;
     } => server.shutdown(LONG), done => {
-            // What was accepted is answered, whoever waits for the shutdown.
-            assert!(soon(&runtime, asked.join()).await.is_ok());
-            if done {
-                assert!(server.links().is_empty());
-            }
-            soon(&runtime, server.shutdown(LONG)).await;
+        // What was accepted is answered, whoever waits for the shutdown.
+        assert!(soon(&runtime, asked.join()).await.is_ok());
+        if done {
             assert!(server.links().is_empty());
-            soon(&runtime, server.stopped()).await;
-            soon(&runtime, link.closed()).await;
         }
-    );
+        soon(&runtime, server.shutdown(LONG)).await;
+        assert!(server.links().is_empty());
+        soon(&runtime, server.stopped()).await;
+        soon(&runtime, link.closed()).await;
+    });
 }
 
 async fn r30_waiting_for_the_stop<R: TestRuntime>(runtime: R) {
@@ -394,20 +388,18 @@ async fn r30_waiting_for_the_stop<R: TestRuntime>(runtime: R) {
         let stopping = server.clone();
         let stopped = spawn(&runtime, async move { stopping.shutdown(LONG).await });
     } => server.stopped(), _done => {
-            soon(&runtime, stopped.join()).await;
-            soon(&runtime, server.stopped()).await;
-            drop(client);
-        }
-    );
+        soon(&runtime, stopped.join()).await;
+        soon(&runtime, server.stopped()).await;
+        drop(client);
+    });
     dropped_at_every_await!("node.rs: stopped", runtime; {
         let (node, _) = node(&runtime).await;
         let stopping = node.clone();
         let stopped = spawn(&runtime, async move { stopping.stop().await });
     } => node.stopped(), _done => {
-            soon(&runtime, stopped.join()).await;
-            soon(&runtime, node.stopped()).await;
-        }
-    );
+        soon(&runtime, stopped.join()).await;
+        soon(&runtime, node.stopped()).await;
+    });
 }
 
 async fn r30_leaving_peers<R: TestRuntime>(runtime: R) {
@@ -424,10 +416,9 @@ async fn r30_leaving_peers<R: TestRuntime>(runtime: R) {
     dropped_at_every_await!("peers.rs: stop_peer_management", runtime; {
         client.manage_peers(PeerManagement::new("app")).unwrap();
     } => client.stop_peer_management(), _done => {
-            soon(&runtime, client.stop_peer_management()).await;
-            assert!(client.request("echo").await.is_ok());
-        }
-    );
+        soon(&runtime, client.stop_peer_management()).await;
+        assert!(client.request("echo").await.is_ok());
+    });
     eventually(&runtime, "it has left", || server.peers().is_empty()).await;
 }
 
@@ -439,11 +430,10 @@ async fn r30_cancelling_timeout_handlers<R: TestRuntime>(runtime: R) {
         assert!(request.await.is_err());
         eventually(&runtime, "it runs", || client.timeout_handler_tasks() > 0).await;
     } => client.cancel_timeout_handler_tasks(), _done => {
-            soon(&runtime, client.cancel_timeout_handler_tasks()).await;
-            assert_eq!(client.timeout_handler_tasks(), 0);
-            assert!(client.request("echo").await.is_ok());
-        }
-    );
+        soon(&runtime, client.cancel_timeout_handler_tasks()).await;
+        assert_eq!(client.timeout_handler_tasks(), 0);
+        assert!(client.request("echo").await.is_ok());
+    });
 }
 
 async fn r30_reconnecting<R: TestRuntime>(runtime: R) {
@@ -459,10 +449,9 @@ async fn r30_reconnecting<R: TestRuntime>(runtime: R) {
         assert!(request.await.unwrap_err().is_timeout());
         let event = kept.lock().unwrap().take().expect("an event");
     } => handler(event), _done => {
-            soon(&runtime, client.connect()).await.unwrap();
-            assert!(client.request("echo").await.is_ok());
-        }
-    );
+        soon(&runtime, client.connect()).await.unwrap();
+        assert!(client.request("echo").await.is_ok());
+    });
     eventually(&runtime, "one is left", || server.links().len() == 1).await;
 }
 
@@ -490,34 +479,32 @@ async fn r30_starting_nodes<R: TestRuntime>(runtime: R) {
     dropped_at_every_await!("node.rs: start", runtime; {
         let node = unstarted(&runtime);
     } => node.start(), done => {
-            if !done && node.local_addr().is_none() {
-                soon(&runtime, node.start()).await.unwrap();
-            }
-            let address = node.local_addr().expect("it is bound");
-            assert!(other.request("echo", address).await.is_ok());
+        if !done && node.local_addr().is_none() {
+            soon(&runtime, node.start()).await.unwrap();
         }
-    );
+        let address = node.local_addr().expect("it is bound");
+        assert!(other.request("echo", address).await.is_ok());
+    });
 }
 
 async fn r30_stopping_nodes<R: TestRuntime>(runtime: R) {
     dropped_at_every_await!("node.rs: stop", runtime; {
         let (node, _) = node(&runtime).await;
     } => node.stop(), _done => {
-            soon(&runtime, node.stop()).await;
-            soon(&runtime, node.stopped()).await;
-            assert_eq!(node.local_addr(), None);
-        }
-    );
+        soon(&runtime, node.stop()).await;
+        soon(&runtime, node.stopped()).await;
+        assert_eq!(node.local_addr(), None);
+    });
 }
 
 async fn r30_requests_of_nodes<R: TestRuntime>(runtime: R) {
     let (one, _) = node(&runtime).await;
     let (_two, there) = node(&runtime).await;
-    dropped_at_every_await!("node.rs: request", runtime; {} => one.request("echo", there).into_future(), _done => {
-            assert_eq!(one.pending(), 0);
-            assert!(one.request("echo", there).await.is_ok());
-        }
-    );
+    dropped_at_every_await!("node.rs: request", runtime; {}
+        => one.request("echo", there).into_future(), _done => {
+        assert_eq!(one.pending(), 0);
+        assert!(one.request("echo", there).await.is_ok());
+    });
 }
 
 async fn r30_sending_of_nodes<R: TestRuntime>(runtime: R) {
@@ -569,10 +556,9 @@ async fn r30_leaving_peers_of_nodes<R: TestRuntime>(runtime: R) {
     dropped_at_every_await!("node.rs: stop_peer_management", runtime; {
         one.manage_peers(PeerManagement::new("app")).unwrap();
     } => one.stop_peer_management(), _done => {
-            soon(&runtime, one.stop_peer_management()).await;
-            assert!(one.request("echo", there).await.is_ok());
-        }
-    );
+        soon(&runtime, one.stop_peer_management()).await;
+        assert!(one.request("echo", there).await.is_ok());
+    });
 }
 
 async fn r30_cancelling_timeout_handlers_of_nodes<R: TestRuntime>(runtime: R) {
@@ -585,8 +571,7 @@ async fn r30_cancelling_timeout_handlers_of_nodes<R: TestRuntime>(runtime: R) {
         assert!(request.timeout(Duration::from_millis(5)).await.is_err());
         eventually(&runtime, "it runs", || one.timeout_handler_tasks() > 0).await;
     } => one.cancel_timeout_handler_tasks(), _done => {
-            soon(&runtime, one.cancel_timeout_handler_tasks()).await;
-            assert_eq!(one.timeout_handler_tasks(), 0);
-        }
-    );
+        soon(&runtime, one.cancel_timeout_handler_tasks()).await;
+        assert_eq!(one.timeout_handler_tasks(), 0);
+    });
 }
