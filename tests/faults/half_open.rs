@@ -10,7 +10,7 @@ use netaio_tokio::Tokio;
 use crate::ends::{self, client_builder, limits, listen, message, only_link};
 use crate::process::OtherEnd;
 use crate::runtimes::{Flavour, TestRuntime, run};
-use crate::waiting::{LONG, off_thread, sleep, soon, spawn};
+use crate::waiting::{LONG, eventually, off_thread, poll_once, sleep, soon, spawn};
 
 #[test]
 fn r06_a_write_that_a_stopped_peer_stalls_closes_the_connection_on_tokio() {
@@ -54,18 +54,17 @@ async fn found<R: TestRuntime>(runtime: R) {
         assert!(!link.is_closed());
         server.stop();
         let begun = runtime.now();
-        let asking = client.clone();
         let asked = asks.then(|| {
-            spawn(&runtime, async move {
-                asking.request("echo").timeout(LONG * 2).await
-            })
+            let mut asked = client.request("echo").timeout(LONG * 2).into_future();
+            assert!(poll_once(&mut asked).is_pending());
+            asked
         });
         let reason = soon(&runtime, link.closed()).await;
         let took = runtime.now().duration_since(begun);
         assert_eq!(reason, CloseReason::KeepaliveTimeout);
         assert!(took <= most + SLACK, "{took:?}");
         if let Some(asked) = asked {
-            let error = soon(&runtime, asked.join()).await.unwrap_err();
+            let error = soon(&runtime, asked).await.unwrap_err();
             assert!(matches!(
                 error,
                 RequestError::Disconnected { sent: true, .. }
@@ -105,13 +104,10 @@ async fn stalled<R: TestRuntime>(runtime: R) {
     let link = client.connect().await.expect("a connection");
     assert!(client.request("echo").await.is_ok());
     server.stop();
-    let asking = client.clone();
-    let asked = spawn(&runtime, async move {
-        asking
-            .request("echo")
-            .timeout(Duration::from_secs(60))
-            .await
-    });
+    let before = link.counters().bytes_out;
+    let mut asked = client.request("echo").timeout(LONG * 2).into_future();
+    assert!(poll_once(&mut asked).is_pending());
+    eventually(&runtime, "it leaves", || link.counters().bytes_out > before).await;
     let sending = link.clone();
     spawn(&runtime, async move {
         let large = message(MessageType::PUBLISH_URI, "any", [7; 60_000]);
@@ -123,7 +119,7 @@ async fn stalled<R: TestRuntime>(runtime: R) {
     assert_eq!(reason, CloseReason::WriteStalled);
     assert!(took >= DEADLINE, "{took:?}");
     // Whoever waits for an answer is told then, and not at the request's timeout.
-    match soon(&runtime, asked.join()).await.unwrap_err() {
+    match soon(&runtime, asked).await.unwrap_err() {
         RequestError::Disconnected { sent, reason } => {
             assert!(sent);
             assert_eq!(reason, CloseReason::WriteStalled);
