@@ -108,12 +108,12 @@ async fn stalled<R: TestRuntime>(runtime: R) {
     let mut asked = client.request("echo").timeout(LONG * 2).into_future();
     assert!(poll_once(&mut asked).is_pending());
     eventually(&runtime, "it leaves", || link.counters().bytes_out > before).await;
+    let begun = runtime.now();
     let sending = link.clone();
     spawn(&runtime, async move {
         let large = message(MessageType::PUBLISH_URI, "any", [7; 60_000]);
         while sending.send(large.clone()).await.is_ok() {}
     });
-    let begun = runtime.now();
     let reason = soon(&runtime, link.closed()).await;
     let took = runtime.now().duration_since(begun);
     assert_eq!(reason, CloseReason::WriteStalled);
