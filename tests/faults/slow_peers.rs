@@ -46,7 +46,7 @@ fn r13_five_thousand_slow_connections_are_ended_and_honest_clients_served() {
         peers: 5_000,
         header: Duration::from_secs(10),
         frame: Duration::from_secs(30),
-        slack: Duration::from_secs(2),
+        slack: Duration::from_secs(5),
         honest_suffer: Some(2),
     };
     slow.beset([2, 1].map(Duration::from_secs));
