@@ -36,6 +36,7 @@ mod dropped_futures;
 mod endings;
 mod ends;
 mod events;
+mod every_await;
 mod handlers;
 mod late_replies;
 mod logs;

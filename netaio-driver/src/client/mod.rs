@@ -25,7 +25,7 @@ use crate::handler::{AuthFailure, Incoming, IntoOutcome, handler_methods};
 use crate::known_server::{Attempt, KnownServer, ServerOptions};
 use crate::link::{Link, LinkLabel, Owner, Submitted};
 use crate::peers::{SharedPeers, peer_methods};
-use crate::reconnect::AutoReconnectTimeoutHandler;
+use crate::reconnect::{AutoReconnectTimeoutHandler, Cause};
 use crate::reply::ReplyFuture;
 use crate::request::RequestBuilder;
 use crate::runtime::{ByteStream, Runtime, WrapStream, until};
@@ -723,7 +723,7 @@ impl<R: Runtime> Owner<R> for Inner<R> {
         if let (Some(again), Some(attempt)) = (again, attempt) {
             let weak = client.downgrade();
             let task = async move {
-                let result = again.run(weak, attempt).await;
+                let result = again.run(weak, attempt, Cause::Lost).await;
                 if let Err(error) = result {
                     tracing::warn!(%error, "the connection is lost");
                 }
