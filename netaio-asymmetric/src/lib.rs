@@ -2,6 +2,8 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
 
 #[cfg(feature = "hashcash")]
 mod hashcash;
@@ -9,3 +11,6 @@ mod hashcash;
 mod tapescript;
 #[cfg(feature = "x25519")]
 mod x25519;
+
+#[cfg(feature = "x25519")]
+pub use x25519::X25519CipherPlugin;
