@@ -12,5 +12,7 @@ mod tapescript;
 #[cfg(feature = "x25519")]
 mod x25519;
 
+#[cfg(feature = "hashcash")]
+pub use hashcash::HashcashAuthPlugin;
 #[cfg(feature = "x25519")]
 pub use x25519::X25519CipherPlugin;

@@ -29,3 +29,4 @@ mod replays;
 mod replies;
 mod requests;
 mod routes;
+mod work;
