@@ -48,12 +48,13 @@ use sha2::{Digest as _, Sha256};
 ///
 /// # What it costs the sender
 ///
-/// Each bit doubles the work: about 0.1 s for 20 bits, 2 s for 24, half a minute
-/// for 28, more or less as luck has it. Drivers do it on a thread apart
-/// ([`AuthPlugin::is_costly`]) for requests and for messages that are sent to one
-/// recipient; dropping the future of such a one ends the work. A core driven by
-/// hand works where it is called, unless you use its `Sealing`; so does what is
-/// multicast, broadcast or published.
+/// Each bit doubles the work: a quarter of a second for 20 bits, 4 s for 24, a
+/// minute for 28, more or less as luck has it. The time in the proof is that of
+/// the beginning, so work that takes longer than the window is in vain. Drivers
+/// do it on a thread apart ([`AuthPlugin::is_costly`]) for requests and for
+/// messages that are sent to one recipient; dropping the future of such a one
+/// ends the work. A core driven by hand works where it is called, unless you use
+/// its `Sealing`; so does what is multicast, broadcast or published.
 pub struct HashcashAuthPlugin {
     bits: u32,
     field: String,
@@ -71,9 +72,9 @@ const PROOF_LENGTH: usize = TS_LENGTH + SALT_LENGTH + COUNTER_LENGTH;
 const ATTEMPTS: u64 = 1024;
 
 impl HashcashAuthPlugin {
-    /// The most zero bits that are worked for: some minutes. A plugin that
-    /// demands more still checks, and sends nothing.
-    pub const MOST_BITS: u32 = 32;
+    /// The most zero bits that are worked for: about a minute, which is the usual
+    /// window. A plugin that demands more still checks, and sends nothing.
+    pub const MOST_BITS: u32 = 28;
 
     /// A plugin that demands, and works for, this many leading zero bits, in the
     /// field `hashcash`, for no audience in particular.

@@ -1,7 +1,7 @@
 //! The names that are the same on every runtime.
 
 pub use netaio_driver::{
-    Answer, AuthError, AuthFailure, AuthFields, AuthPlugin, ByteStream,
+    Answer, AuthError, AuthFailure, AuthFields, AuthPlugin, Both, ByteStream,
     CipherPlugin, CloseReason, Compatibility, ConnectError, ConnectionEvent,
     ConnectionEvents, Context, Correlation, Counters, DEFAULT_TIMEOUT,
     DatagramSocket, DefaultPeerPlugin, Envelope, EventStream, Hint, HmacAuthPlugin,

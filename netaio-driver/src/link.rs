@@ -24,7 +24,7 @@ use crate::inbox::Inbox;
 use crate::reply::{Origin, ReplyFuture};
 use crate::request::RequestBuilder;
 use crate::runtime::{Runtime, until};
-use crate::sealing::{sealed_message, sealed_request};
+use crate::sealing::{is_costly, must_seal, sealed_message, sealed_request};
 use crate::server_name::ServerName;
 use crate::timeout::TimedOut;
 use crate::waiters::Waiters;
@@ -43,6 +43,7 @@ pub(crate) struct Shared<R: Runtime> {
     pub(crate) endpoint: Arc<Endpoint<Incoming<R>>>,
     pub(crate) owner: Weak<dyn Owner<R>>,
     label: LinkLabel,
+    config: Arc<EndpointConfig>,
     state: Mutex<LinkState>,
     /// Cut off: no handler is to be called any more.
     aborted: AtomicBool,
@@ -91,13 +92,14 @@ impl<R: Runtime> Link<R> {
         label.remote = canonical_address(label.remote);
         let router = Arc::clone(&endpoint.snapshot().router);
         let now = runtime.now();
-        let connection =
-            Connection::new(config, router, label.remote, fresh_seed()?, now);
+        let (own, remote) = (Arc::clone(&config), label.remote);
+        let connection = Connection::new(own, router, remote, fresh_seed()?, now);
         let shared = Shared {
             runtime,
             endpoint,
             owner,
             label,
+            config,
             state: Mutex::new(LinkState {
                 connection,
                 inbox: Inbox::default(),
@@ -412,10 +414,10 @@ impl<R: Runtime> Link<R> {
         inner: &Layers,
         outer: OuterUse,
     ) -> Option<Sealing> {
-        let mut state = self.lock();
-        if !state.connection.is_costly(kind, inner, outer) {
+        if !is_costly(&self.shared.config, kind, inner, outer) {
             return None;
         }
+        let mut state = self.lock();
         state.connection.set_unix_time(unix_time());
         Some(state.connection.sealing())
     }
@@ -423,9 +425,7 @@ impl<R: Runtime> Link<R> {
     /// Whether a request has to be sealed before it can be sent, since that takes
     /// long: [`submit`](Self::submit) does.
     pub(crate) fn must_seal(&self, request: &Request) -> bool {
-        let kind = request.message().message_type();
-        let (inner, outer) = (request.inner(), request.outer_use());
-        !request.is_sealed() && self.lock().connection.is_costly(kind, inner, outer)
+        must_seal(&self.shared.config, request)
     }
 
     /// Sends a request, if there is room for it now.

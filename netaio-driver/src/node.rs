@@ -25,7 +25,7 @@ use crate::pubsub::pubsub_methods;
 use crate::reply::{Origin, ReplyFuture};
 use crate::request::RequestBuilder;
 use crate::runtime::{Runtime, until};
-use crate::sealing::{sealed_message, sealed_request};
+use crate::sealing::{is_costly, must_seal, sealed_message, sealed_request};
 use crate::timeout::{
     IntoTimeoutOutcome, TimedOut, TimeoutEvent, TimeoutHandling, TimeoutKind,
     timeout_methods,
@@ -619,10 +619,10 @@ impl<R: Runtime> Inner<R> {
         inner: &Layers,
         outer: OuterUse,
     ) -> Option<Sealing> {
-        let mut state = self.lock();
-        if !state.node.is_costly(kind, inner, outer) {
+        if !is_costly(&self.endpoint.config, kind, inner, outer) {
             return None;
         }
+        let mut state = self.lock();
         state.node.set_unix_time(unix_time());
         Some(state.node.sealing(to))
     }
@@ -630,9 +630,7 @@ impl<R: Runtime> Inner<R> {
     /// Whether a request has to be sealed before it can be sent, since that takes
     /// long: [`request_when_possible`](Self::request_when_possible) does.
     pub(crate) fn must_seal(&self, request: &Request) -> bool {
-        let kind = request.message().message_type();
-        let (inner, outer) = (request.inner(), request.outer_use());
-        !request.is_sealed() && self.lock().node.is_costly(kind, inner, outer)
+        must_seal(&self.endpoint.config, request)
     }
 
     /// Sends a request, if there is room for it now.

@@ -5,18 +5,35 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use netaio_proto::{
-    Layers, Message, OuterUse, PluginError, Request, RequestError, Sealing,
-    SendError,
+    EndpointConfig, Instant, Layers, Message, MessageType, OuterUse, PluginError,
+    Request, RequestError, Sealing, SendError,
 };
 
 use crate::runtime::{Runtime, until};
+
+/// Whether sealing a message takes so long that it is to be done apart.
+pub(crate) fn is_costly(
+    config: &EndpointConfig,
+    kind: MessageType,
+    inner: &Layers,
+    outer: OuterUse,
+) -> bool {
+    inner.is_costly(kind) || outer.auth && config.layers.is_costly(kind)
+}
+
+/// Whether a request has to be sealed before it can be sent.
+pub(crate) fn must_seal(config: &EndpointConfig, request: &Request) -> bool {
+    let kind = request.message().message_type();
+    let (inner, outer) = (request.inner(), request.outer_use());
+    !request.is_sealed() && is_costly(config, kind, inner, outer)
+}
 
 /// Puts its layers on a request, by `deadline`. Dropping the future ends the work.
 pub(crate) async fn sealed_request<R: Runtime>(
     runtime: &R,
     sealing: Sealing,
     request: Request,
-    deadline: netaio_proto::Instant,
+    deadline: Instant,
 ) -> Result<Request, RequestError> {
     let work = apart(runtime, move |cancelled| {
         sealing.request(cancelled, request)

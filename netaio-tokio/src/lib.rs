@@ -193,7 +193,7 @@ mod runtime;
 struct Readme;
 
 pub use netaio_driver::{
-    Answer, AuthError, AuthFailure, AuthFields, AuthPlugin, ByteStream,
+    Answer, AuthError, AuthFailure, AuthFields, AuthPlugin, Both, ByteStream,
     CipherPlugin, CloseReason, Compatibility, ConnectError, ConnectionEvent,
     ConnectionEvents, Context, Correlation, Counters, DEFAULT_TIMEOUT,
     DatagramSocket, DefaultPeerPlugin, Envelope, EventStream, Hint, HmacAuthPlugin,

@@ -27,13 +27,14 @@ on_every_runtime![
     work_ends_with_the_requests_timeout,
 ];
 
-/// Work of minutes.
-const LONG: u32 = HashcashAuthPlugin::MOST_BITS;
+/// Work that is begun again when luck has ended it.
+const ENDLESS: u32 = HashcashAuthPlugin::MOST_BITS;
 
 /// A plugin, and how many threads are at work in it.
 #[derive(Debug)]
 struct Watched {
     plugin: HashcashAuthPlugin,
+    endless: bool,
     at_work: AtomicUsize,
 }
 
@@ -41,6 +42,7 @@ impl Watched {
     fn new(bits: u32) -> Arc<Self> {
         Arc::new(Self {
             plugin: HashcashAuthPlugin::new(bits),
+            endless: bits == ENDLESS,
             at_work: AtomicUsize::new(0),
         })
     }
@@ -78,7 +80,12 @@ impl AuthPlugin for Watched {
         context: &mut Context<'_>,
     ) -> Result<(), PluginError> {
         self.at_work.fetch_add(1, Ordering::SeqCst);
-        let made = self.plugin.make_unless(cancelled, envelope, context);
+        let made = loop {
+            let made = self.plugin.make_unless(cancelled, envelope, context);
+            if made.is_err() || !self.endless {
+                break made;
+            }
+        };
         self.at_work.fetch_sub(1, Ordering::SeqCst);
         made
     }
@@ -168,7 +175,7 @@ async fn others_are_served_while_a_request_is_worked_for<R: TestRuntime>(
     let address = listen(&server).await;
     let (client, link) = connected(&runtime, address).await;
     client.on((MessageType::REQUEST_URI, "echo"), echo);
-    let work = Watched::new(LONG);
+    let work = Watched::new(ENDLESS);
     let worked = link
         .request("echo")
         .layers(Layers::new().auth(Arc::clone(&work)));
@@ -199,7 +206,7 @@ async fn work_that_nobody_waits_for_ends<R: TestRuntime>(runtime: R) {
         .no_multicast()
         .build();
     node.start().await.expect("a port");
-    let work = Watched::new(LONG);
+    let work = Watched::new(ENDLESS);
     let layers = || Layers::new().auth(Arc::clone(&work));
     let forever = Duration::from_secs(600);
     let over_link = link.request("echo").layers(layers()).timeout(forever);
@@ -240,7 +247,7 @@ async fn work_ends_with_the_requests_timeout<R: TestRuntime>(runtime: R) {
     let server = server(&runtime);
     let address = listen(&server).await;
     let (client, _link) = connected(&runtime, address).await;
-    let work = Watched::new(LONG);
+    let work = Watched::new(ENDLESS);
     let request = client
         .request("echo")
         .layers(Layers::new().auth(Arc::clone(&work)))
