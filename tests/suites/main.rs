@@ -57,3 +57,4 @@ mod subscriptions;
 mod timeout_handlers;
 mod tls;
 mod waiting;
+mod work;
