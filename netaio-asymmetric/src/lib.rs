@@ -6,6 +6,9 @@ extern crate alloc;
 #[cfg(feature = "hashcash")]
 mod hashcash;
 #[cfg(feature = "tapescript")]
-mod tapescript;
+pub mod tapescript;
 #[cfg(feature = "x25519")]
 mod x25519;
+
+#[cfg(feature = "tapescript")]
+pub use tapescript::TapescriptAuthPlugin;
