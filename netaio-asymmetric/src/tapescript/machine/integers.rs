@@ -184,7 +184,7 @@ fn has_a_byte_too_many(number: &BigInt) -> bool {
     // Rounds to the nearest that binary64 has, and if there are two, to the even.
     let below = (magnitude >> (dropped - 1)).to_u64().unwrap_or(u64::MAX) & 1;
     let is_tie = magnitude.trailing_zeros() == Some(dropped - 1);
-    let rounded_up = below == 1 && !(is_tie && kept % 2 == 0);
+    let rounded_up = below == 1 && !(is_tie && kept.is_multiple_of(2));
     let rounded = kept + u64::from(rounded_up);
     let distance = (1 << MANTISSA) - rounded;
     distance <= nearest_to_power(bits.ilog2())
