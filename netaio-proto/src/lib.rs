@@ -136,10 +136,12 @@ pub use outgoing::Outgoing;
 pub use peers::{
     KnownPeer, LossReason, PeerError, PeerEvent, PeerManagement, Peers,
 };
+#[cfg(feature = "std")]
+pub use plugin::ReplayGuard;
 pub use plugin::{
     AuthPlugin, CipherPlugin, Context, DefaultPeerPlugin, HmacAuthPlugin, Layers,
-    NullAuthPlugin, NullCipherPlugin, OpenError, Peer, PeerPlugin,
-    Sha256StreamCipherPlugin,
+    NullAuthPlugin, NullCipherPlugin, OpenError, Peer, PeerPlugin, Refusals,
+    ReplayMemory, Sha256StreamCipherPlugin,
 };
 pub use random::Random;
 pub use request::{Correlation, DEFAULT_TIMEOUT, OuterUse, Request};

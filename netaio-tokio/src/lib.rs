@@ -201,10 +201,11 @@ pub use netaio_driver::{
     LagPolicy, LayerKind, Layers, Limits, LossReason, Message, MessageType,
     MessageTypeError, MessageTypes, MulticastInterface, Notification, Outcome,
     OuterUse, Peer, PeerError, PeerEvent, PeerEvents, PeerManagement, PeerPlugin,
-    PluginError, ProtocolError, Reconnecting, RequestError, RequestFuture, RouteKey,
-    Runtime, SendError, ServerName, ServerOptions, Sha256StreamCipherPlugin,
-    StatusError, SubscribeError, SubscriptionEnd, TimeoutContext, TimeoutEvent,
-    TimeoutKind, Timer, TooLong, WrapStream, wire,
+    PluginError, ProtocolError, Reconnecting, Refusals, ReplayGuard, ReplayMemory,
+    RequestError, RequestFuture, RouteKey, Runtime, SendError, ServerName,
+    ServerOptions, Sha256StreamCipherPlugin, StatusError, SubscribeError,
+    SubscriptionEnd, TimeoutContext, TimeoutEvent, TimeoutKind, Timer, TooLong,
+    WrapStream, wire,
 };
 pub use runtime::{Tokio, TokioStream, TokioTimer, TokioUdpSocket};
 

@@ -24,6 +24,7 @@ mod nodes;
 mod noise;
 mod notices;
 mod peers;
+mod replays;
 mod replies;
 mod requests;
 mod routes;

@@ -13,6 +13,7 @@ mod pubsub;
 mod python_node;
 mod race;
 mod reconnect;
+mod replays;
 mod rust_client;
 mod rust_node;
 mod rust_server;

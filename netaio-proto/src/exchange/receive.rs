@@ -227,7 +227,7 @@ impl Exchange {
         error: OpenError,
     ) -> Outcome {
         let id = rid.map(u64::from_be_bytes);
-        match self.find_unsealed(carrier, from, &envelope, id) {
+        match self.find_unsealed(carrier, from, &envelope, id, &error) {
             Some((Match::Request(request), message)) => {
                 return self.deliver(carrier, from, request, message, false);
             }
@@ -279,6 +279,7 @@ impl Exchange {
         from: Origin,
         envelope: &Envelope,
         rid: Option<u64>,
+        error: &OpenError,
     ) -> Option<(Match, Message)> {
         if self.requests.unsealed() == 0 {
             return None;
@@ -296,9 +297,13 @@ impl Exchange {
                 cipher: false,
             },
         ];
+        // The auth plugin has been asked, and what it said holds: it may have
+        // taken note of this message, and would not let it pass again.
+        let passed = !matches!(error, OpenError::Auth(_));
+        let ways = ways.into_iter().filter(|way| passed || !way.auth);
         ways.into_iter().find_map(|way| {
             let mut attempt = envelope.clone();
-            let layers = way.of(&own.layers);
+            let layers = OuterUse { auth: false, ..way }.of(&own.layers);
             self.open(carrier, from, &layers, &mut attempt).ok()?;
             let message = attempt.into_message()?;
             let kind = message.message_type();
@@ -326,7 +331,11 @@ impl Exchange {
     ) -> Outcome {
         let kind = message.message_type();
         let name = self.config.types.name(kind).unwrap_or_default();
-        let answerable = !kind.is_reply() && !name.contains("ERROR");
+        let asks = !kind.is_reply() && !name.contains("ERROR");
+        // What came first is answered. A second answer in the clear would end
+        // the request of whoever sent a datagram that the network has doubled.
+        let again = matches!(error, AuthError::Replayed | AuthError::Reflected);
+        let answerable = asks && !again;
         let (layer, layers) = match route {
             Some(route) => (LayerKind::Inner, route.layers()),
             None => (LayerKind::Outer, &self.config.layers),

@@ -9,6 +9,9 @@
 mod hmac;
 mod null;
 mod peer;
+#[cfg(feature = "std")]
+mod replay_guard;
+mod replay_memory;
 mod sha256_stream;
 
 use alloc::sync::Arc;
@@ -17,6 +20,9 @@ use core::fmt;
 pub use hmac::HmacAuthPlugin;
 pub use null::{NullAuthPlugin, NullCipherPlugin};
 pub use peer::{DefaultPeerPlugin, Peer, PeerPlugin};
+#[cfg(feature = "std")]
+pub use replay_guard::ReplayGuard;
+pub use replay_memory::{Refusals, ReplayMemory};
 pub use sha256_stream::Sha256StreamCipherPlugin;
 
 use crate::error::{AuthError, PluginError};
@@ -40,7 +46,8 @@ pub trait AuthPlugin: fmt::Debug + Send + Sync {
         context: &mut Context<'_>,
     ) -> Result<(), PluginError>;
 
-    /// Whether a received message carries a valid proof.
+    /// Whether a received message carries a valid proof. Called once for each
+    /// message at each layer, so that a plugin may count or remember them.
     ///
     /// # Errors
     ///
@@ -92,6 +99,56 @@ pub trait CipherPlugin: fmt::Debug + Send + Sync {
     /// broadcast is sealed once for everybody.
     fn is_peer_specific(&self) -> bool {
         false
+    }
+}
+
+/// A plugin that is also looked at from elsewhere, or is in several layers.
+impl<P: AuthPlugin + ?Sized> AuthPlugin for Arc<P> {
+    fn make(
+        &self,
+        envelope: &mut Envelope,
+        context: &mut Context<'_>,
+    ) -> Result<(), PluginError> {
+        (**self).make(envelope, context)
+    }
+
+    fn check(
+        &self,
+        envelope: &Envelope,
+        context: &mut Context<'_>,
+    ) -> Result<(), AuthError> {
+        (**self).check(envelope, context)
+    }
+
+    fn error_text(&self) -> &str {
+        (**self).error_text()
+    }
+
+    fn is_peer_specific(&self) -> bool {
+        (**self).is_peer_specific()
+    }
+}
+
+/// A plugin that is also looked at from elsewhere, or is in several layers.
+impl<P: CipherPlugin + ?Sized> CipherPlugin for Arc<P> {
+    fn encrypt(
+        &self,
+        envelope: &mut Envelope,
+        context: &mut Context<'_>,
+    ) -> Result<(), PluginError> {
+        (**self).encrypt(envelope, context)
+    }
+
+    fn decrypt(
+        &self,
+        envelope: &mut Envelope,
+        context: &mut Context<'_>,
+    ) -> Result<(), PluginError> {
+        (**self).decrypt(envelope, context)
+    }
+
+    fn is_peer_specific(&self) -> bool {
+        (**self).is_peer_specific()
     }
 }
 

@@ -37,6 +37,9 @@ use crate::skip::skip;
 
 pub use process::Process;
 
+/// What is in the environment: the library, and what its plugins with key pairs
+/// are made of.
+const PACKAGES: [&str; 3] = ["netaio==0.0.9", "tapescript==0.7.2", "PyNaCl>=1.5"];
 /// How long a whole script, a single operation or a command may take.
 const OPERATION_LIMIT: Duration = Duration::from_secs(60);
 /// How long a program may take to listen. Interpreters are slow to start on a
@@ -92,7 +95,8 @@ fn make_environment() -> Result<Environment, String> {
         return Err("The Python programs need a Unix system.".to_owned());
     }
     let folder = target_directory().join("python-netaio-0.0.9");
-    let args = [folder.display().to_string(), "netaio==0.0.9".to_owned()];
+    let mut args = vec![folder.display().to_string()];
+    args.extend(PACKAGES.map(str::to_owned));
     for name in ["python3", "python"] {
         let installer = match Process::start(name, "environment.py", &args) {
             Ok(installer) => installer,
