@@ -16,3 +16,6 @@ mod runtime {
 
 #[path = "modules.rs"]
 mod modules;
+
+// What no runtime has to do with.
+mod scripts;

@@ -5,4 +5,5 @@ mod bounds;
 mod noise;
 mod notation;
 mod plugin;
+mod programs;
 mod vectors;

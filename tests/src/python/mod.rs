@@ -134,6 +134,23 @@ fn target_directory() -> PathBuf {
     }
 }
 
+/// Runs tapescript byte code, `run_scripts.py`: a job as that takes it, and its
+/// results.
+///
+/// # Panics
+///
+/// If there are none within a minute.
+#[track_caller]
+#[must_use]
+pub fn run_scripts(environment: &Environment, job: &Value) -> Vec<Value> {
+    let process = environment.start("run_scripts.py", &[]);
+    process.send(job);
+    let is_result = |event: &Value| event.get("results").is_some();
+    let event = process.wait_for(is_result, OPERATION_LIMIT);
+    assert!(process.stop(), "{}", process.story());
+    event["results"].as_array().cloned().unwrap_or_default()
+}
+
 /// A TCP server, `py_server.py`.
 #[derive(Debug)]
 pub struct PyServer {
