@@ -2,6 +2,8 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
 
 #[cfg(feature = "hashcash")]
 mod hashcash;
@@ -12,3 +14,5 @@ mod x25519;
 
 #[cfg(feature = "tapescript")]
 pub use tapescript::TapescriptAuthPlugin;
+#[cfg(feature = "x25519")]
+pub use x25519::X25519CipherPlugin;

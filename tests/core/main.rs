@@ -12,6 +12,7 @@ mod server;
 
 mod amplification;
 mod audiences;
+mod boxes;
 mod determinism;
 mod discovery;
 mod ending;

@@ -542,6 +542,9 @@ impl<R: Runtime> TcpClient<R> {
             self.config_for(&server.options()),
         )?;
         let old = server.install(link.clone(), attempt)?;
+        // In this order, or one that is added meanwhile would be missed.
+        let known = self.inner.peers.at(link.remote());
+        link.set_peer(known.map(|known| known.peer));
         if let Some(old) = old.filter(|old| !old.is_closed()) {
             old.abort(CloseReason::Local);
         }
@@ -706,7 +709,7 @@ impl<R: Runtime> Owner<R> for Inner<R> {
         let wanted = *reason != CloseReason::Local;
         let again = client.inner.reconnect.clone().filter(|_| wanted);
         let id = again.as_ref().map(|_| client.next_id());
-        let events = client.inner.peers.disconnected(link.remote());
+        let events = client.inner.peers.server_left(link.remote());
         client.inner.note_peers(&events, Some(link));
         let attempt = known.as_ref().and_then(|known| known.lost(link, id));
         if let Some(known) = known {
