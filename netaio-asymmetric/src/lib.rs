@@ -5,6 +5,8 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+#[cfg(all(feature = "std", feature = "tapescript", feature = "x25519"))]
+pub mod guide;
 #[cfg(feature = "hashcash")]
 mod hashcash;
 #[cfg(feature = "tapescript")]

@@ -71,7 +71,9 @@ fn on_a_stream_either_layer_is_for_the_peer_at_the_other_end() {
         server.handle_input(at(0), &bytes);
         let [token] = tokens(&mut server);
         let answer = message(MessageType::RESPOND_URI, "sealed", "an answer");
-        server.reply(at(0), token, answer).expect("the peer is known");
+        server
+            .reply(at(0), token, answer)
+            .expect("the peer is known");
         let bytes = written(&mut server);
         assert!(!bytes.windows(9).any(|part| part == b"an answer"));
         client.handle_input(at(0), &bytes);
@@ -120,7 +122,10 @@ fn nobody_unknown_is_written_to_or_heard() {
     // As somebody else it is not.
     server.set_peer(known([3; 32]));
     server.handle_input(at(0), &bytes);
-    assert!(matches!(poll_all(&mut server)[..], [Action::Rejected { .. }]));
+    assert!(matches!(
+        poll_all(&mut server)[..],
+        [Action::Rejected { .. }]
+    ));
 }
 
 #[test]
@@ -129,7 +134,10 @@ fn a_request_to_a_sealed_route_that_is_not_sealed_reaches_no_handler() {
     server.set_peer(known(US));
     let clear = request("sealed", &"x".repeat(100));
     server.handle_input(at(0), &clear.encode().expect("it is short"));
-    assert!(matches!(poll_all(&mut server)[..], [Action::Rejected { .. }]));
+    assert!(matches!(
+        poll_all(&mut server)[..],
+        [Action::Rejected { .. }]
+    ));
     assert_eq!(server.counters().dispatched, 0);
 }
 
@@ -274,6 +282,7 @@ fn a_multicast_cannot_be_sealed() {
     let refused = here.multicast(at(0), news.clone(), &none, OuterUse::default());
     let expected = SendError::Plugin(PluginError::UnknownPeer);
     assert_eq!(refused, Err(expected));
-    here.multicast(at(0), news, &none, plain).expect("in the clear");
+    here.multicast(at(0), news, &none, plain)
+        .expect("in the clear");
     assert_eq!(decoded(&sent(&mut here)[0].bytes).uri(), b"news");
 }

@@ -17,5 +17,6 @@ mod runtime {
 #[path = "modules.rs"]
 mod modules;
 
-// What no runtime has to do with.
+// What is the same with every runtime.
 mod scripts;
+mod secure_node;

@@ -6,6 +6,7 @@ use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::IsIdentity as _;
 use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest as _, Sha512};
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Whether a key has signed a message. Refuses keys and signatures with which
 /// more than one message or signature could be right: of small order, or not in
@@ -38,8 +39,11 @@ pub(super) fn hash_to_scalar(parts: &[&[u8]]) -> [u8; 32] {
 
 /// What an Ed25519 seed multiplies the base point with.
 pub(super) fn secret_scalar(seed: &[u8]) -> [u8; 32] {
-    let [mut scalar, _] = halves(&sha512(&[seed]));
+    let mut hash = sha512(&[seed]);
+    let [mut scalar, mut prefix] = halves(&hash);
     clamp_secret(&mut scalar);
+    hash.zeroize();
+    prefix.zeroize();
     scalar
 }
 
@@ -137,9 +141,9 @@ pub(super) fn sign_with_scalar(
     scalar: &[u8; 32],
     message: &[u8],
 ) -> Option<[u8; 64]> {
-    let seed = hash_to_scalar(&[scalar, message]);
+    let seed = Zeroizing::new(hash_to_scalar(&[scalar, message]));
     let public_key = base_multiple(scalar)?;
-    let secret = nonce(&seed, message);
+    let secret = Zeroizing::new(nonce(&*seed, message));
     let point = base_multiple(&secret)?;
     let challenge = hash_to_scalar(&[&point, &public_key, message]);
     let answer = add_scalars(&secret, &multiply_scalars(&challenge, scalar));
@@ -154,6 +158,9 @@ pub(super) fn sign_with_scalar(
 
 /// The secret nonce that tapescript draws from a seed and a message.
 pub(super) fn nonce(seed: &[u8], message: &[u8]) -> [u8; 32] {
-    let [_, prefix] = halves(&sha512(&[seed]));
-    hash_to_scalar(&[&sha512(&[&prefix, message])])
+    let hash = Zeroizing::new(sha512(&[seed]));
+    let halves = Zeroizing::new(halves(&hash));
+    let [_, prefix] = &*halves;
+    let hash = Zeroizing::new(sha512(&[prefix, message]));
+    hash_to_scalar(&[&*hash])
 }

@@ -16,14 +16,14 @@
 //!
 //! # Where this machine differs from tapescript 0.7.2
 //!
-//! Always in that it refuses what Python would go on with:
+//! Where it matters, in that it refuses what Python would go on with:
 //!
 //! - A run that costs more than its [`ScriptLimits`] fails, and no `TRY_EXCEPT`
 //!   catches that. Python lets 26 bytes of byte code run for seconds.
 //! - `RETURN` in the witness leaves no mark that would end the lock early.
 //!   [`Machine::sticky_return`] brings it back.
-//! - What needs a host, `RANDOM` and contracts that are not there, fails for
-//!   good. There are no signature extensions and no template plugins.
+//! - `RANDOM` fails, and no `TRY_EXCEPT` catches that either. There are no
+//!   contracts, no signature extensions and no template plugins.
 //!
 //! And in one place the other way round: after a failure, `TRY_EXCEPT` leaves
 //! our words for it under the cache key `E`, not the name and text of a Python

@@ -11,6 +11,7 @@ use netaio_proto::{
     PeerPlugin, PluginError,
 };
 
+use super::error::ScriptError;
 use super::fields::{Inputs, SigFields, SigFlags};
 use super::key::SigningKey;
 use super::machine::Machine;
@@ -284,7 +285,10 @@ impl AuthPlugin for TapescriptAuthPlugin {
         };
         let lock = peer_lock.as_ref().unwrap_or(&self.lock);
         let opened = self.machine.open(witness, lock, &inputs);
-        opened.map_err(|error| AuthError::Other(error.to_string()))
+        opened.map_err(|error| match error {
+            ScriptError::NotOpened => AuthError::Mismatch,
+            error => AuthError::Other(error.to_string()),
+        })
     }
 
     fn error_text(&self) -> &str {

@@ -2,6 +2,7 @@
 //! 0.7.2 and netaio 0.0.9 were seen to do, and against what nobody has made.
 
 mod bounds;
+mod locks;
 mod noise;
 mod notation;
 mod plugin;

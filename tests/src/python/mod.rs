@@ -151,6 +151,18 @@ pub fn run_scripts(environment: &Environment, job: &Value) -> Vec<Value> {
     event["results"].as_array().cloned().unwrap_or_default()
 }
 
+/// The example `secure_node` in Python, `secure_node.py`: its mode, and a port.
+///
+/// # Panics
+///
+/// If it does not start.
+#[track_caller]
+#[must_use]
+pub fn secure_node(environment: &Environment, mode: &str, port: u16) -> Process {
+    let args = [mode.to_owned(), port.to_string()];
+    environment.start("secure_node.py", &args)
+}
+
 /// A TCP server, `py_server.py`.
 #[derive(Debug)]
 pub struct PyServer {
