@@ -12,10 +12,12 @@ mod server;
 
 mod amplification;
 mod audiences;
+mod bombs;
 mod boxes;
 mod determinism;
 mod discovery;
 mod ending;
+mod flooding;
 mod late_replies;
 mod layers;
 mod limits;
@@ -29,3 +31,5 @@ mod replays;
 mod replies;
 mod requests;
 mod routes;
+mod splits;
+mod wall_clock;
