@@ -14,6 +14,8 @@ pub mod tapescript;
 #[cfg(feature = "x25519")]
 mod x25519;
 
+#[cfg(feature = "hashcash")]
+pub use hashcash::HashcashAuthPlugin;
 #[cfg(feature = "tapescript")]
 pub use tapescript::TapescriptAuthPlugin;
 #[cfg(feature = "x25519")]

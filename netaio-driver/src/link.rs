@@ -14,7 +14,7 @@ use std::time::Duration;
 use event_listener::Event;
 use netaio_proto::{
     CloseReason, Connection, Counters, EndpointConfig, Instant, Layers, Message,
-    MessageType, OuterUse, Peer, Request, RequestError, RequestId, Sealed,
+    MessageType, OuterUse, Peer, Request, RequestError, RequestId, Sealed, Sealing,
     SendError, canonical_address,
 };
 
@@ -24,6 +24,7 @@ use crate::inbox::Inbox;
 use crate::reply::{Origin, ReplyFuture};
 use crate::request::RequestBuilder;
 use crate::runtime::{Runtime, until};
+use crate::sealing::{sealed_message, sealed_request};
 use crate::server_name::ServerName;
 use crate::timeout::TimedOut;
 use crate::waiters::Waiters;
@@ -226,6 +227,16 @@ impl<R: Runtime> Link<R> {
         inner: &Layers,
         outer: OuterUse,
     ) -> Result<(), SendError> {
+        let kind = message.message_type();
+        let sealing = self.sealing_apart(kind, inner, outer);
+        let (message, inner, outer) = match sealing {
+            None => (message, inner, outer),
+            Some(sealing) => {
+                let runtime = &self.shared.runtime;
+                let sealed = sealed_message(runtime, sealing, message, inner, outer);
+                (sealed.await?, &Layers::new(), OuterUse::NEITHER)
+            }
+        };
         loop {
             let listener = self.shared.changed.listen();
             let outcome = self.act(|state, now| {
@@ -393,6 +404,30 @@ impl<R: Runtime> Link<R> {
         outcome
     }
 
+    /// What seals a message of this type, if that takes long and is to be done
+    /// apart from the connection.
+    fn sealing_apart(
+        &self,
+        kind: MessageType,
+        inner: &Layers,
+        outer: OuterUse,
+    ) -> Option<Sealing> {
+        let mut state = self.lock();
+        if !state.connection.is_costly(kind, inner, outer) {
+            return None;
+        }
+        state.connection.set_unix_time(unix_time());
+        Some(state.connection.sealing())
+    }
+
+    /// Whether a request has to be sealed before it can be sent, since that takes
+    /// long: [`submit`](Self::submit) does.
+    pub(crate) fn must_seal(&self, request: &Request) -> bool {
+        let kind = request.message().message_type();
+        let (inner, outer) = (request.inner(), request.outer_use());
+        !request.is_sealed() && self.lock().connection.is_costly(kind, inner, outer)
+    }
+
     /// Sends a request, if there is room for it now.
     pub(crate) fn try_request(&self, request: Request) -> Submitted<R> {
         self.act(|state, now| {
@@ -433,6 +468,16 @@ impl<R: Runtime> Link<R> {
         mut request: Request,
         deadline: Instant,
     ) -> Submitted<R> {
+        let kind = request.message().message_type();
+        let (inner, outer) = (request.inner(), request.outer_use());
+        if let Some(sealing) = self.sealing_apart(kind, inner, outer) {
+            let runtime = &self.shared.runtime;
+            let sealed = sealed_request(runtime, sealing, request, deadline);
+            match sealed.await {
+                Ok(sealed) => request = sealed,
+                Err(error) => return Submitted::Failed(error),
+            }
+        }
         loop {
             let listener = self.shared.changed.listen();
             // What was spent on waiting is not there to wait for the reply.
@@ -444,6 +489,9 @@ impl<R: Runtime> Link<R> {
                     if room.await.is_none() {
                         return Submitted::Failed(error.into());
                     }
+                }
+                Submitted::NotNow(again, error) => {
+                    return Submitted::NotNow(again.unsealed(), error);
                 }
                 submitted => return submitted,
             }

@@ -76,6 +76,9 @@ pub enum PluginError {
     /// The plugin needs to know the peer, and nobody does.
     #[error("the peer is not known")]
     UnknownPeer,
+    /// Its work took long, and was given up.
+    #[error("the work was given up")]
+    Cancelled,
     /// Whatever else a plugin has to say.
     #[error("{0}")]
     Other(String),

@@ -139,15 +139,15 @@ pub use peers::{
 #[cfg(feature = "std")]
 pub use plugin::ReplayGuard;
 pub use plugin::{
-    AuthPlugin, CipherPlugin, Context, DefaultPeerPlugin, HmacAuthPlugin, Layers,
-    NullAuthPlugin, NullCipherPlugin, OpenError, Peer, PeerPlugin, Refusals,
+    AuthPlugin, Both, CipherPlugin, Context, DefaultPeerPlugin, HmacAuthPlugin,
+    Layers, NullAuthPlugin, NullCipherPlugin, OpenError, Peer, PeerPlugin, Refusals,
     ReplayMemory, Sha256StreamCipherPlugin,
 };
 pub use random::Random;
 pub use request::{Correlation, DEFAULT_TIMEOUT, OuterUse, Request};
 pub use requests::RequestId;
 pub use router::{DefaultRoute, HandlerId, KeyExtractor, Route, RouteKey, Router};
-pub use sealed::{Sealed, Sealer};
+pub use sealed::{Sealed, Sealer, Sealing};
 pub use subscriptions::{SubscribeError, Subscriptions};
 pub use time::Instant;
 pub use wire::{

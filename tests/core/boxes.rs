@@ -29,7 +29,7 @@ fn hidden(seed: [u8; 32]) -> Layers {
 }
 
 fn peer(seed: [u8; 32]) -> Peer {
-    plugin(seed).peer(seed)
+    plugin(seed).peer(seed.to_vec())
 }
 
 fn known(seed: [u8; 32]) -> Option<Arc<Peer>> {

@@ -33,3 +33,4 @@ mod requests;
 mod routes;
 mod splits;
 mod wall_clock;
+mod work;

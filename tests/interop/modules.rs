@@ -1,5 +1,6 @@
 //! The live tests: the same on every runtime.
 
+mod boxes;
 mod endpoints;
 mod ends;
 mod errors;

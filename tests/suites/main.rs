@@ -56,3 +56,4 @@ mod subscriptions;
 mod timeout_handlers;
 mod tls;
 mod waiting;
+mod work;

@@ -27,6 +27,7 @@ use crate::random::Random;
 use crate::request::{Correlation, OuterUse, Request};
 use crate::requests::{NewRequest, RequestId, Requests};
 use crate::router::Router;
+use crate::sealed::Sealing;
 use crate::time::Instant;
 use crate::wire::auth_fields::{AuthFields, RID_LENGTH};
 use crate::wire::header::Header;
@@ -164,11 +165,18 @@ impl Exchange {
             layers,
             outer,
             accepts,
+            sealed,
         } = request;
         let message_type = message.message_type();
         let target = self.requests.intern(to, message.uri());
         let bytes = rid.map(u64::to_be_bytes);
-        let end = self.push(carrier, to, message, &layers, outer, bytes)?;
+        let end = match sealed {
+            None => self.push(carrier, to, message, &layers, outer, bytes)?,
+            Some(sealed) => {
+                let (none, neither) = (Layers::new(), OuterUse::NEITHER);
+                self.push(carrier, to, sealed, &none, neither, bytes)?
+            }
+        };
         self.counters.requests += 1;
         let new = NewRequest {
             rid,
@@ -211,6 +219,23 @@ impl Exchange {
     ) -> Result<SealedFrame, SendError> {
         let outer = outer.of(&self.config.layers);
         seal(message, inner, &outer, rid, &mut self.context(peer))
+    }
+
+    /// What seals a message for a peer apart from here.
+    pub(crate) fn sealing(&mut self, peer: Option<Arc<Peer>>) -> Sealing {
+        let config = Arc::clone(&self.config);
+        Sealing::new(config, self.unix_time, self.random.bytes(), peer)
+    }
+
+    /// Whether sealing a message of this type takes long.
+    pub(crate) fn is_costly(
+        &self,
+        message_type: MessageType,
+        inner: &Layers,
+        outer: OuterUse,
+    ) -> bool {
+        inner.is_costly(message_type)
+            || outer.auth && self.config.layers.is_costly(message_type)
     }
 
     fn context<'a>(&'a mut self, peer: Option<&'a Peer>) -> Context<'a> {

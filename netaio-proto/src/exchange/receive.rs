@@ -60,7 +60,7 @@ impl Exchange {
                 return self.outer_failed(carrier, from, envelope, rid, error);
             }
         }
-        let verified = self.config.layers.auth.is_some();
+        let verified = self.config.layers.authenticates();
         let Some(message) = envelope.into_message() else {
             return self.rejected(carrier, from, ProtocolError::BadUriLength);
         };
@@ -442,7 +442,7 @@ impl Exchange {
         self.counters.dispatched += 1;
         let layers = route.layers();
         // Who has passed a check of either layer is who it says it is.
-        let authentic = layers.auth.is_some();
+        let authentic = layers.authenticates();
         let answerable = !message.message_type().is_reply();
         let reply = answerable
             .then(|| self.token(from, message.uri(), rid, layers, authentic));
@@ -503,7 +503,7 @@ impl Exchange {
         layers: &Layers,
         authentic: bool,
     ) -> ReplyToken {
-        let authentic = authentic || self.config.layers.auth.is_some();
+        let authentic = authentic || self.config.layers.authenticates();
         self.in_flight.begin(ReplyTo {
             address: from.address,
             rid,

@@ -2,6 +2,7 @@
 
 use alloc::string::{String, ToString as _};
 use core::fmt;
+use core::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::replay_memory::{Refusals, ReplayMemory};
@@ -9,6 +10,7 @@ use super::{AuthPlugin, Context};
 use crate::error::{AuthError, PluginError};
 use crate::wire::auth_fields::AuthFields;
 use crate::wire::message::Envelope;
+use crate::wire::message_type::MessageType;
 
 /// Around an auth plugin that lets a message pass as often as it comes: lets it
 /// pass once.
@@ -151,6 +153,15 @@ impl<P: AuthPlugin> AuthPlugin for ReplayGuard<P> {
         envelope: &mut Envelope,
         context: &mut Context<'_>,
     ) -> Result<(), PluginError> {
+        self.make_unless(&AtomicBool::new(false), envelope, context)
+    }
+
+    fn make_unless(
+        &self,
+        cancelled: &AtomicBool,
+        envelope: &mut Envelope,
+        context: &mut Context<'_>,
+    ) -> Result<(), PluginError> {
         let now = context.unix_time;
         if let Ok((made, nonce)) = self.identity(&envelope.fields)
             && self.lock().contains(now, made, nonce)
@@ -158,7 +169,7 @@ impl<P: AuthPlugin> AuthPlugin for ReplayGuard<P> {
             envelope.fields.remove(&self.nonce_field);
             envelope.fields.remove(&self.ts_field);
         }
-        self.plugin.make(envelope, context)?;
+        self.plugin.make_unless(cancelled, envelope, context)?;
         let (made, nonce) = self.identity(&envelope.fields)?;
         if self.lock().note_own(now, made, nonce) {
             Ok(())
@@ -187,6 +198,14 @@ impl<P: AuthPlugin> AuthPlugin for ReplayGuard<P> {
 
     fn is_peer_specific(&self) -> bool {
         self.plugin.is_peer_specific()
+    }
+
+    fn authenticates(&self) -> bool {
+        self.plugin.authenticates()
+    }
+
+    fn is_costly(&self, message_type: MessageType) -> bool {
+        self.plugin.is_costly(message_type)
     }
 }
 
