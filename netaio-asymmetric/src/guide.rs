@@ -14,6 +14,7 @@
 /// | contents that nobody else can read, with that secret | [`Sha256StreamCipherPlugin`] beside it, with another key |
 /// | to know *which* of several speaks, or that two of three agree | [`TapescriptAuthPlugin`] |
 /// | contents that only one recipient can read | [`X25519CipherPlugin`](crate::X25519CipherPlugin) |
+/// | anybody to ask, and nobody to ask very often | [`HashcashAuthPlugin`](crate::HashcashAuthPlugin) |
 /// | nothing to be done twice, and nothing to come back as its own answer | [`ReplayGuard`] around the auth plugin |
 ///
 /// # What somebody on the way can do
@@ -67,7 +68,8 @@
 /// - *Cost.* Checking an HMAC is cheap, a signature costs tens of microseconds, and
 ///   a witness is a program that a stranger has written. Its run is bounded
 ///   ([`ScriptLimits`](crate::tapescript::ScriptLimits)), a few milliseconds at the
-///   most. Where strangers can reach you, put a cheap check in the outer layer.
+///   most. Where strangers can reach you, let something cheap be checked before:
+///   an HMAC, or proof of work.
 ///
 /// # tapescript in particular
 ///
@@ -185,6 +187,25 @@ pub mod choosing {}
 /// let back = sender.open(&mut message, &mut context);
 /// assert_eq!(back, Err(OpenError::Auth(AuthError::Reflected)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Work before a witness
+///
+/// Two auth plugins in one layer, of which the second is asked only about what has
+/// passed the first. Here anybody who wants a witness to be run has to work for
+/// it. Python netaio has no proof of work, so this is for ends of ours only:
+///
+/// ```
+/// use netaio_asymmetric::tapescript::{SigFlags, SigningKey, lock};
+/// use netaio_asymmetric::{HashcashAuthPlugin, TapescriptAuthPlugin};
+/// use netaio_proto::{Both, Layers, ReplayGuard};
+///
+/// # let (key, their_key) = (SigningKey::from_seed(&[1; 32]), [2; 32]);
+/// let lock = lock::single_signature(&their_key, SigFlags::ALL_SIGNED);
+/// let witness = ReplayGuard::new(TapescriptAuthPlugin::new(lock, key));
+/// let work = HashcashAuthPlugin::new(18).audience("example.org:8888");
+/// let outer = Layers::new().auth(Both(work, witness));
+/// # drop(outer);
 /// ```
 ///
 /// # Two auth plugins in one message

@@ -5,7 +5,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
-#[cfg(all(feature = "std", feature = "tapescript", feature = "x25519"))]
+#[cfg(all(feature = "hashcash", feature = "tapescript", feature = "x25519"))]
 pub mod guide;
 #[cfg(feature = "hashcash")]
 mod hashcash;
