@@ -175,8 +175,10 @@ impl<'a> Run<'a> {
     fn put(&mut self, item: Vec<u8>) -> Done {
         self.work.spend(1)?;
         self.work.spend_bytes(item.len())?;
+        self.stack.check_room(item.len())?;
         self.hold(item.len())?;
-        self.stack.put(item)
+        self.stack.put(item);
+        Ok(())
     }
 
     fn put_bool(&mut self, truth: bool) -> Done {

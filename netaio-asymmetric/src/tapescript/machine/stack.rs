@@ -16,16 +16,21 @@ pub(super) struct Stack {
 }
 
 impl Stack {
-    pub(super) fn put(&mut self, item: Vec<u8>) -> Result<(), ScriptError> {
-        if item.len() > MAX_ITEM {
-            return Err(too_long(item.len(), MAX_ITEM));
+    /// Whether an item of this length may be put on top.
+    pub(super) fn check_room(&self, length: usize) -> Result<(), ScriptError> {
+        if length > MAX_ITEM {
+            return Err(too_long(length, MAX_ITEM));
         }
         if self.items.len() >= MAX_ITEMS {
             return Err(ScriptError::StackFull);
         }
+        Ok(())
+    }
+
+    /// Puts an item on top, for which there must be room.
+    pub(super) fn put(&mut self, item: Vec<u8>) {
         self.bytes = self.bytes.saturating_add(item.len());
         self.items.push(item);
-        Ok(())
     }
 
     pub(super) fn take(&mut self) -> Result<Vec<u8>, ScriptError> {
