@@ -1,5 +1,6 @@
 //! What a request is before it is sent, and how it is to be sent.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use crate::plugin::Layers;
@@ -16,7 +17,7 @@ pub struct Request {
     pub(crate) outer: OuterUse,
     pub(crate) accepts: TypeSet,
     /// The message with its layers, if that was done apart.
-    pub(crate) sealed: Option<Message>,
+    pub(crate) sealed: Option<Box<Message>>,
 }
 
 /// Python netaio's default timeout of a request.

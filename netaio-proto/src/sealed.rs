@@ -1,5 +1,6 @@
 //! Messages that are sealed once and sent to many.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::AtomicBool;
@@ -163,7 +164,7 @@ impl Sealing {
         let message = request.message.clone();
         let outer = request.outer;
         let sealed = self.message(cancelled, message, &request.layers, outer)?;
-        request.sealed = Some(sealed);
+        request.sealed = Some(Box::new(sealed));
         Ok(request)
     }
 

@@ -11,8 +11,7 @@ use futures_util::poll;
 use netaio_asymmetric::HashcashAuthPlugin;
 use netaio_driver::{
     AuthError, AuthPlugin, Context, Envelope, Layers, Message, MessageType,
-    OuterUse, PluginError, RequestError, Runtime, SendError, TcpClient, TcpServer,
-    UdpNode,
+    OuterUse, PluginError, RequestError, SendError, TcpClient, TcpServer, UdpNode,
 };
 
 use crate::ends::{connected, echo, listen, server};

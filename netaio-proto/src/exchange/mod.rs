@@ -174,7 +174,7 @@ impl Exchange {
             None => self.push(carrier, to, message, &layers, outer, bytes)?,
             Some(sealed) => {
                 let (none, neither) = (Layers::new(), OuterUse::NEITHER);
-                self.push(carrier, to, sealed, &none, neither, bytes)?
+                self.push(carrier, to, *sealed, &none, neither, bytes)?
             }
         };
         self.counters.requests += 1;
