@@ -48,7 +48,7 @@
 ///   make, and everybody who can write can read. All who have the secret are one.
 /// - With **tapescript**, who can check cannot make. A lock that many keys open
 ///   does not say which it was; a lock for each peer
-///   ([`use_peer_lock`](TapescriptAuthPlugin::use_peer_lock)) does.
+///   ([`use_peer_lock`](crate::TapescriptAuthPlugin::use_peer_lock)) does.
 /// - With **X25519**, the two ends of a pair are one: either could have written
 ///   what they read. It proves to nobody else who it was.
 ///
@@ -75,7 +75,7 @@
 ///
 /// - Body, nonce and timestamp are signed without borders between them. So the
 ///   plugin takes a nonce of 16 bytes only, unless told to be
-///   [`python_compatible`](TapescriptAuthPlugin::python_compatible). Python's own
+///   [`python_compatible`](crate::TapescriptAuthPlugin::python_compatible). Python's own
 ///   plugin takes any, and can be made to see another content than was signed.
 /// - Flags other than
 ///   [`ALL_SIGNED`](crate::tapescript::SigFlags::ALL_SIGNED) in a lock allow a
