@@ -16,29 +16,35 @@ const SPAN: Duration = Duration::from_millis(300);
 const SEED: [u8; 32] = [1; 32];
 const ALL: SigFlags = SigFlags::ALL_SIGNED;
 
-/// Prints a table: the median of so many rounds.
+/// Prints a table: medians of so many rounds, in each of which all is measured.
 pub(crate) fn run(rounds: usize) {
+    let plugins = [single(), two_of_three(), taproot()];
+    let names = [
+        "bare Ed25519, 84 B",
+        "single signature",
+        "2 of 3",
+        "taproot, key",
+    ];
+    let measure = |row: usize| match row.checked_sub(1) {
+        None => bare(),
+        Some(plugin) => with(&plugins[plugin]),
+    };
+    let rounds: Vec<[[f64; 2]; 4]> = (0..rounds.max(1))
+        .map(|_| [0, 1, 2, 3].map(measure))
+        .collect();
     println!("| a second | made | checked |");
     println!("|---|---|---|");
-    let [made, checked] = median(rounds, bare);
-    println!("| bare Ed25519, 84 B | {made:.0} | {checked:.0} |");
-    for (name, plugin) in [
-        ("single signature", single as fn() -> TapescriptAuthPlugin),
-        ("2 of 3", two_of_three),
-        ("taproot, key", taproot),
-    ] {
-        let [made, checked] = median(rounds, || with(&plugin()));
+    for (row, name) in names.iter().enumerate() {
+        let [made, checked] = [0, 1].map(|column| {
+            median(rounds.iter().map(|round| round[row][column]).collect())
+        });
         println!("| {name} | {made:.0} | {checked:.0} |");
     }
 }
 
-fn median(rounds: usize, measure: impl Fn() -> [f64; 2]) -> [f64; 2] {
-    let rounds: Vec<_> = (0..rounds.max(1)).map(|_| measure()).collect();
-    [0, 1].map(|column| {
-        let mut values: Vec<_> = rounds.iter().map(|row| row[column]).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    })
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 fn rate(mut work: impl FnMut()) -> f64 {
