@@ -4,10 +4,12 @@
 //! `cargo run --release -p netaio-bench` prints a table. Server and client have
 //! a thread and a current-thread runtime each. Figures of one run can be
 //! compared with each other, and with nothing else. `.. -p netaio-bench --
-//! publish` measures what a subscriber that does not read costs the others.
+//! publish` measures what a subscriber that does not read costs the others, and
+//! `.. -- witness` what a tapescript witness costs beside a bare signature.
 
 mod floor;
 mod publish;
+mod witness;
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
@@ -28,6 +30,9 @@ fn main() {
     let rounds = arguments.iter().find_map(|argument| argument.parse().ok());
     if arguments.iter().any(|argument| argument == "publish") {
         return publish::run(rounds.unwrap_or(3));
+    }
+    if arguments.iter().any(|argument| argument == "witness") {
+        return witness::run(rounds.unwrap_or(ROUNDS));
     }
     let rounds = rounds.unwrap_or(ROUNDS);
     println!("| requests/s, {CONTENT} B | floor | netaio | ratio | spread |");

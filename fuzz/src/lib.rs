@@ -17,6 +17,7 @@ pub mod packify;
 pub mod pair;
 pub mod peer;
 pub mod sha256_stream;
+pub mod tapescript;
 
 use arbitrary::{Arbitrary, Unstructured};
 
@@ -55,6 +56,7 @@ pub const TARGETS: &[Target] = &[
     target!(pair),
     target!(peer),
     target!(sha256_stream),
+    target!(tapescript),
 ];
 
 /// The input that these bytes make, as in libFuzzer's glue.

@@ -94,6 +94,7 @@ replayed! {
     pair
     peer
     sha256_stream
+    tapescript
 }
 
 #[test]

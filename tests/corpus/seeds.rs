@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use netaio_fuzz::{TARGETS, auth_fields, hmac, packify, read, sha256_stream};
+use netaio_fuzz::{
+    TARGETS, auth_fields, hmac, packify, read, sha256_stream, tapescript,
+};
 use netaio_proto::wire::packify::pack;
 use netaio_tests::vectors::{bytes, cases, load, value};
 use serde_json::Value;
@@ -24,6 +26,7 @@ pub(crate) fn of(target: &str) -> Vec<Seed> {
             sections("sha256_stream", &["odd"], &[1; 2]),
         ]
         .concat(),
+        "tapescript" => behind(&1_600_000_000_u64.to_le_bytes(), scripts()),
         _ => Vec::new(),
     }
 }
@@ -105,6 +108,24 @@ fn sections(file: &str, names: &[&str], start: &[u8]) -> Vec<Seed> {
     seeds.collect()
 }
 
+/// Witnesses and locks, with the length of the former before them, and scripts
+/// that are neither.
+fn scripts() -> Vec<Seed> {
+    let text = include_str!("../../netaio-asymmetric/tests/tapescript/vectors.json");
+    let vectors: Value = serde_json::from_str(text).expect("JSON");
+    let seed = |witness: &[u8], rest: &[u8], case: &Value| {
+        let length = u16::try_from(witness.len()).expect("a short witness");
+        let input = [&length.to_le_bytes(), witness, rest].concat();
+        (input, format!("tapescript, {}", case["id"]))
+    };
+    let auth = cases(&vectors, "auth").iter();
+    let auth =
+        auth.map(|case| seed(&bytes(&case["witness"]), &bytes(&case["lock"]), case));
+    let vm = cases(&vectors, "vm").iter();
+    auth.chain(vm.map(|case| seed(&[], &bytes(&case["code"]), case)))
+        .collect()
+}
+
 /// Writes the seeds to `fuzz/seeds`, for `cargo fuzz` to start with.
 #[test]
 #[ignore = "writes files; fuzz/README.md says when to run it"]
@@ -132,6 +153,12 @@ fn seeds_are_read_as_they_are_meant() {
         let read = read::<hmac::Input<'_>>(&input).expect("an input");
         assert_eq!(read.sections, &input[13..], "{origin}");
         assert!(usize::from(read.auth_length) <= read.sections.len());
+    }
+    for (input, origin) in of("tapescript") {
+        let read = read::<tapescript::Input<'_>>(&input).expect("an input");
+        assert_eq!(read.code, &input[10..], "{origin}");
+        assert!(usize::from(read.witness_length) <= read.code.len());
+        assert_eq!(read.time, 1_600_000_000);
     }
     for (input, origin) in of("sha256_stream") {
         let read = read::<sha256_stream::Input<'_>>(&input).expect("an input");

@@ -23,3 +23,4 @@ mod rust_server_layers;
 mod setups;
 mod stream_peers;
 mod subscriptions;
+mod tapescript;

@@ -134,6 +134,35 @@ fn target_directory() -> PathBuf {
     }
 }
 
+/// Runs tapescript byte code, `run_scripts.py`: a job as that takes it, and its
+/// results.
+///
+/// # Panics
+///
+/// If there are none within a minute.
+#[track_caller]
+#[must_use]
+pub fn run_scripts(environment: &Environment, job: &Value) -> Vec<Value> {
+    let process = environment.start("run_scripts.py", &[]);
+    process.send(job);
+    let is_result = |event: &Value| event.get("results").is_some();
+    let event = process.wait_for(is_result, OPERATION_LIMIT);
+    assert!(process.stop(), "{}", process.story());
+    event["results"].as_array().cloned().unwrap_or_default()
+}
+
+/// The example `secure_node` in Python, `secure_node.py`: its mode, and a port.
+///
+/// # Panics
+///
+/// If it does not start.
+#[track_caller]
+#[must_use]
+pub fn secure_node(environment: &Environment, mode: &str, port: u16) -> Process {
+    let args = [mode.to_owned(), port.to_string()];
+    environment.start("secure_node.py", &args)
+}
+
 /// A TCP server, `py_server.py`.
 #[derive(Debug)]
 pub struct PyServer {
