@@ -51,6 +51,8 @@ pub(crate) struct Scenario {
     grace: Duration,
 }
 
+// There are eight of them at most.
+#[allow(clippy::large_enum_variant)]
 enum End {
     Client(Client),
     Server(Server),
