@@ -11,8 +11,8 @@ use allocation_counter::measure;
 use bytes::{Buf as _, Bytes};
 use netaio_proto::{
     Action, CloseReason, Connection, Correlation, EndpointConfig, HandlerId,
-    Instant, Layers, Limits, Message, MessageType, Node, Request, RequestError,
-    RequestId, Role, Router,
+    HmacAuthPlugin, Instant, Layers, Limits, Message, MessageType, Node, Request,
+    RequestError, RequestId, Role, Router,
 };
 
 const THERE: SocketAddr =
@@ -324,4 +324,59 @@ fn r10_a_pending_request_takes_at_most_300_bytes() {
 #[ignore = "takes long without optimisation"]
 fn r10_each_of_a_million_pending_requests_takes_at_most_300_bytes() {
     assert_small(1_000_000);
+}
+
+/// A server that puts up with everything.
+fn patient_server(layers: Layers) -> Connection {
+    let mut config =
+        EndpointConfig::clone(&config(Role::Server, Correlation::RequestIds));
+    config.limits.max_errors_per_minute = u32::MAX;
+    config.layers = layers;
+    let (config, router) = (Arc::new(config), Arc::default());
+    Connection::new(config, router, THERE, [2; 32], Instant::EPOCH)
+}
+
+#[test]
+fn r15_bad_frames_are_cheap_and_leave_no_memory_behind() {
+    const FRAMES: u64 = 50_000;
+    let good = Message::new(MessageType::REQUEST_URI, "echo", "hello");
+    let good = good.and_then(|good| good.encode()).expect("it is short");
+    let spoiled = |at: usize, bit: u8| {
+        let mut bad = good.clone();
+        bad[at] ^= bit;
+        bad
+    };
+    let hmac = || Layers::new().auth(HmacAuthPlugin::new("secret"));
+    let cases = [
+        ("an unknown type", spoiled(0, 0xc8), Layers::new()),
+        ("a wrong checksum", spoiled(5, 1), Layers::new()),
+        ("auth fields that are none", spoiled(9, 0xff), Layers::new()),
+        ("no authentication", good.clone(), hmac()),
+    ];
+    for (what, bad, layers) in cases {
+        let mut server = patient_server(layers);
+        let mut flood = |frames| {
+            for _ in 0..frames {
+                server.handle_input(Instant::EPOCH, &bad);
+                while let Some(action) = server.poll_action() {
+                    match action {
+                        Action::Rejected { .. } => {}
+                        Action::AuthFailed(failed) => {
+                            let reply = failed.reply.expect("it asks");
+                            server.no_reply(reply);
+                        }
+                        other => panic!("{what}: {other:?}"),
+                    }
+                }
+                written(&mut server);
+            }
+        };
+        // After that buffers are as long as they get.
+        flood(1_000);
+        let cost = measure(|| flood(FRAMES));
+        println!("{what}: {cost:?}");
+        assert!(cost.bytes_current.unsigned_abs() < 100_000, "{what}");
+        assert!(cost.count_total < 20 * FRAMES, "{what}: {cost:?}");
+        assert!(cost.bytes_total < 2_000 * FRAMES, "{what}: {cost:?}");
+    }
 }
