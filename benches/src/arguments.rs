@@ -10,11 +10,19 @@ pub(crate) struct Arguments {
     pub(crate) span: Duration,
     /// Small sizes: only to see that everything runs.
     pub(crate) quick: bool,
-    pub(crate) publish: bool,
+    pub(crate) what: What,
     /// Parts of the names of the rows that are wanted; none: all.
     only: Vec<String>,
     pub(crate) json: Option<String>,
     pub(crate) svg: Option<String>,
+}
+
+/// The rows, or one of the things that are no rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum What {
+    Rows,
+    Publish,
+    Witness,
 }
 
 impl Arguments {
@@ -25,7 +33,7 @@ impl Arguments {
             rounds: 7,
             span: Duration::from_millis(700),
             quick: false,
-            publish: false,
+            what: What::Rows,
             only: Vec::new(),
             json: None,
             svg: None,
@@ -34,7 +42,8 @@ impl Arguments {
             let mut value = || words.next().ok_or(format!("{word} needs a value"));
             let number = |text: String| text.parse::<u64>().map_err(|_| text);
             match &*word {
-                "publish" => parsed.publish = true,
+                "publish" => parsed.what = What::Publish,
+                "witness" => parsed.what = What::Witness,
                 "--quick" => {
                     parsed.quick = true;
                     parsed.rounds = 1;

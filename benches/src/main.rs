@@ -6,6 +6,8 @@
 //! cargo run --release -p netaio-bench -- --only "depth 64"
 //! cargo run --release -p netaio-bench -- --quick      # does it run at all
 //! cargo run --release -p netaio-bench -- publish      # one slow subscriber
+//! cargo run --release -p netaio-bench -- witness      # tapescript's signatures
+//! cargo run --release -p netaio-bench --features rivals # beside tarpc and zeromq
 //! ```
 //!
 //! `--rounds N` and `--span MILLISECONDS` say how often and how long each is
@@ -26,10 +28,11 @@ mod rivals;
 mod rows;
 mod servers;
 mod sockets;
+mod witness;
 
 use std::process::ExitCode;
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, What};
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args().skip(1)) {
@@ -39,9 +42,16 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if arguments.publish {
-        publish::run(arguments.rounds.min(3));
-        return ExitCode::SUCCESS;
+    match arguments.what {
+        What::Rows => {}
+        What::Publish => {
+            publish::run(arguments.rounds.min(3));
+            return ExitCode::SUCCESS;
+        }
+        What::Witness => {
+            witness::run(arguments.rounds);
+            return ExitCode::SUCCESS;
+        }
     }
     let mut measured = Vec::new();
     for row in rows::all(&arguments) {

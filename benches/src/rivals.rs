@@ -1,5 +1,7 @@
 //! What else a user could pick.
 
 pub(crate) mod python;
+#[cfg(feature = "rivals")]
 pub(crate) mod tarpc;
+#[cfg(feature = "rivals")]
 pub(crate) mod zeromq;

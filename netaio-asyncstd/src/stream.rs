@@ -197,6 +197,10 @@ macro_rules! async_io_runtime {
                 self.run(task);
             }
 
+            fn spawn_blocking(&self, work: impl FnOnce() + Send + 'static) {
+                blocking::unblock(work).detach();
+            }
+
             async fn connect(
                 &self,
                 address: std::net::SocketAddr,

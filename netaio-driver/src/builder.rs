@@ -132,7 +132,8 @@ impl<R: Runtime> ClientBuilder<R> {
     /// Connects again, by these rules, whenever a connection ends that this
     /// client did not close. Requests that were pending have failed with
     /// `RequestError::Disconnected`; those made meanwhile wait for the new
-    /// connection, within their own timeout. Default: not.
+    /// connection, within their own timeout. It is made within a time of up to
+    /// [`spread`](AutoReconnectTimeoutHandler::spread). Default: not.
     pub fn reconnect_when_lost(
         mut self,
         rules: AutoReconnectTimeoutHandler<R>,

@@ -31,6 +31,7 @@ mod reply;
 mod request;
 mod running;
 mod runtime;
+mod sealing;
 mod server;
 mod server_name;
 mod subscription;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use event_listener::Event;
 use netaio_proto::{
     CloseReason, Connection, Counters, EndpointConfig, Instant, Layers, Message,
-    MessageType, OuterUse, Peer, Request, RequestError, RequestId, Sealed,
+    MessageType, OuterUse, Peer, Request, RequestError, RequestId, Sealed, Sealing,
     SendError, canonical_address,
 };
 
@@ -24,6 +24,7 @@ use crate::inbox::Inbox;
 use crate::reply::{Origin, ReplyFuture};
 use crate::request::RequestBuilder;
 use crate::runtime::{Runtime, until};
+use crate::sealing::{is_costly, must_seal, sealed_message, sealed_request};
 use crate::server_name::ServerName;
 use crate::timeout::TimedOut;
 use crate::waiters::Waiters;
@@ -42,6 +43,7 @@ pub(crate) struct Shared<R: Runtime> {
     pub(crate) endpoint: Arc<Endpoint<Incoming<R>>>,
     pub(crate) owner: Weak<dyn Owner<R>>,
     label: LinkLabel,
+    config: Arc<EndpointConfig>,
     state: Mutex<LinkState>,
     /// Cut off: no handler is to be called any more.
     aborted: AtomicBool,
@@ -90,13 +92,14 @@ impl<R: Runtime> Link<R> {
         label.remote = canonical_address(label.remote);
         let router = Arc::clone(&endpoint.snapshot().router);
         let now = runtime.now();
-        let connection =
-            Connection::new(config, router, label.remote, fresh_seed()?, now);
+        let (own, remote) = (Arc::clone(&config), label.remote);
+        let connection = Connection::new(own, router, remote, fresh_seed()?, now);
         let shared = Shared {
             runtime,
             endpoint,
             owner,
             label,
+            config,
             state: Mutex::new(LinkState {
                 connection,
                 inbox: Inbox::default(),
@@ -226,6 +229,16 @@ impl<R: Runtime> Link<R> {
         inner: &Layers,
         outer: OuterUse,
     ) -> Result<(), SendError> {
+        let kind = message.message_type();
+        let sealing = self.sealing_apart(kind, inner, outer);
+        let (message, inner, outer) = match sealing {
+            None => (message, inner, outer),
+            Some(sealing) => {
+                let runtime = &self.shared.runtime;
+                let sealed = sealed_message(runtime, sealing, message, inner, outer);
+                (sealed.await?, &Layers::new(), OuterUse::NEITHER)
+            }
+        };
         loop {
             let listener = self.shared.changed.listen();
             let outcome = self.act(|state, now| {
@@ -393,6 +406,28 @@ impl<R: Runtime> Link<R> {
         outcome
     }
 
+    /// What seals a message of this type, if that takes long and is to be done
+    /// apart from the connection.
+    fn sealing_apart(
+        &self,
+        kind: MessageType,
+        inner: &Layers,
+        outer: OuterUse,
+    ) -> Option<Sealing> {
+        if !is_costly(&self.shared.config, kind, inner, outer) {
+            return None;
+        }
+        let mut state = self.lock();
+        state.connection.set_unix_time(unix_time());
+        Some(state.connection.sealing())
+    }
+
+    /// Whether a request has to be sealed before it can be sent, since that takes
+    /// long: [`submit`](Self::submit) does.
+    pub(crate) fn must_seal(&self, request: &Request) -> bool {
+        must_seal(&self.shared.config, request)
+    }
+
     /// Sends a request, if there is room for it now.
     pub(crate) fn try_request(&self, request: Request) -> Submitted<R> {
         self.act(|state, now| {
@@ -433,6 +468,16 @@ impl<R: Runtime> Link<R> {
         mut request: Request,
         deadline: Instant,
     ) -> Submitted<R> {
+        let kind = request.message().message_type();
+        let (inner, outer) = (request.inner(), request.outer_use());
+        if let Some(sealing) = self.sealing_apart(kind, inner, outer) {
+            let runtime = &self.shared.runtime;
+            let sealed = sealed_request(runtime, sealing, request, deadline);
+            match sealed.await {
+                Ok(sealed) => request = sealed,
+                Err(error) => return Submitted::Failed(error),
+            }
+        }
         loop {
             let listener = self.shared.changed.listen();
             // What was spent on waiting is not there to wait for the reply.
@@ -444,6 +489,9 @@ impl<R: Runtime> Link<R> {
                     if room.await.is_none() {
                         return Submitted::Failed(error.into());
                     }
+                }
+                Submitted::NotNow(again, error) => {
+                    return Submitted::NotNow(again.unsealed(), error);
                 }
                 submitted => return submitted,
             }

@@ -12,7 +12,7 @@ use event_listener::Event;
 use netaio_proto::{
     Counters, Instant, KeyExtractor, KnownPeer, Layers, Message, MessageType, Node,
     OuterUse, Peer, PeerError, PeerEvent, PeerManagement, Request, RequestError,
-    RequestId, RouteKey, SendError, SubscribeError, canonical_address,
+    RequestId, RouteKey, Sealing, SendError, SubscribeError, canonical_address,
 };
 
 use crate::builder::NodeBuilder;
@@ -25,6 +25,7 @@ use crate::pubsub::pubsub_methods;
 use crate::reply::{Origin, ReplyFuture};
 use crate::request::RequestBuilder;
 use crate::runtime::{Runtime, until};
+use crate::sealing::{is_costly, must_seal, sealed_message, sealed_request};
 use crate::timeout::{
     IntoTimeoutOutcome, TimedOut, TimeoutEvent, TimeoutHandling, TimeoutKind,
     timeout_methods,
@@ -306,6 +307,17 @@ impl<R: Runtime> UdpNode<R> {
         inner: &Layers,
         outer: OuterUse,
     ) -> Result<(), SendError> {
+        let sealing =
+            self.inner
+                .sealing_apart(to, message.message_type(), inner, outer);
+        let (message, inner, outer) = match sealing {
+            None => (message, inner, outer),
+            Some(sealing) => {
+                let runtime = &self.inner.runtime;
+                let sealed = sealed_message(runtime, sealing, message, inner, outer);
+                (sealed.await?, &Layers::new(), OuterUse::NEITHER)
+            }
+        };
         self.inner
             .when_possible(|node, now| {
                 node.send_with(now, to, message.clone(), inner, outer)
@@ -598,6 +610,29 @@ impl<R: Runtime> Inner<R> {
         }
     }
 
+    /// What seals a message of this type, if that takes long and is to be done
+    /// apart from the node.
+    fn sealing_apart(
+        &self,
+        to: SocketAddr,
+        kind: MessageType,
+        inner: &Layers,
+        outer: OuterUse,
+    ) -> Option<Sealing> {
+        if !is_costly(&self.endpoint.config, kind, inner, outer) {
+            return None;
+        }
+        let mut state = self.lock();
+        state.node.set_unix_time(unix_time());
+        Some(state.node.sealing(to))
+    }
+
+    /// Whether a request has to be sealed before it can be sent, since that takes
+    /// long: [`request_when_possible`](Self::request_when_possible) does.
+    pub(crate) fn must_seal(&self, request: &Request) -> bool {
+        must_seal(&self.endpoint.config, request)
+    }
+
     /// Sends a request, if there is room for it now.
     pub(crate) fn try_request(
         &self,
@@ -637,6 +672,12 @@ impl<R: Runtime> Inner<R> {
         timeout: Duration,
     ) -> Result<ReplyFuture<R>, RequestError> {
         let deadline = self.runtime.now() + timeout;
+        let kind = request.message().message_type();
+        let (inner, outer) = (request.inner(), request.outer_use());
+        if let Some(sealing) = self.sealing_apart(to, kind, inner, outer) {
+            let sealed = sealed_request(&self.runtime, sealing, request, deadline);
+            request = sealed.await?;
+        }
         loop {
             let listener = self.changed.listen();
             // What was spent on waiting is not there to wait for the reply.

@@ -75,6 +75,15 @@ impl SharedPeers {
         self.change(|peers| peers.disconnected(from)).1
     }
 
+    /// The same of a client's connection to a server. One that was added by hand
+    /// is still there, and will be connected to again.
+    pub(crate) fn server_left(&self, from: SocketAddr) -> Vec<PeerEvent> {
+        if self.at(from).is_some_and(|known| known.pinned) {
+            return Vec::new();
+        }
+        self.disconnected(from)
+    }
+
     pub(crate) fn add(
         &self,
         now: Instant,
@@ -176,8 +185,9 @@ macro_rules! peer_methods {
             self.inner.peers.events()
         }
 
-        /// Adds a peer by hand, or an address to one. It is pinned: it does not
-        /// make room for others.
+        /// Adds a peer by hand, or an address to one, now or before there is a
+        /// connection to it. It is pinned: it does not make room for others, and
+        /// a client knows it still when it connects again.
         ///
         /// # Errors
         ///

@@ -29,28 +29,36 @@ type OnReconnect<R> =
 ///
 /// [`reconnect_when_lost`]: crate::ClientBuilder::reconnect_when_lost
 ///
-/// Requests that time out together cause one reconnect; requests made meanwhile wait for it, within their own timeout. A
-/// connection that is lost within a second of being made counts as a failed
-/// attempt. A stream that came from `connect_stream` is never replaced.
-/// The first attempt is made at once; the delays between attempts grow from
-/// `delay` up to `max_delay`, with full jitter.
+/// Requests that time out together cause one reconnect; requests made meanwhile
+/// wait for it, within their own timeout. A connection that is lost within a
+/// second of being made counts as a failed attempt. A stream that came from
+/// `connect_stream` is never replaced.
+///
+/// After a timeout the first attempt is made at once. A lost connection is often
+/// one of many that a server had, and whose clients must not come back all at
+/// once: there the first attempt is made within a time of up to `spread`. The
+/// delays between attempts grow from `delay` (or `spread`) up to `max_delay`, with
+/// full jitter.
 pub struct AutoReconnectTimeoutHandler<R: Runtime> {
     connect_timeout: Duration,
     max_retries: Option<u32>,
     delay: Duration,
     max_delay: Duration,
+    spread: Duration,
     on_reconnect: Option<Arc<OnReconnect<R>>>,
 }
 
 impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
     /// A handler that tries for ever, 5 seconds each time, with delays that
-    /// start at up to 100 ms and grow to up to 30 s.
+    /// start at up to 100 ms, or up to 1 s for a lost connection, and grow to up
+    /// to 30 s.
     pub fn new() -> Self {
         Self {
             connect_timeout: Duration::from_secs(5),
             max_retries: None,
             delay: Duration::from_millis(100),
             max_delay: Duration::from_secs(30),
+            spread: Duration::from_secs(1),
             on_reconnect: None,
         }
     }
@@ -81,6 +89,15 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
     #[must_use]
     pub fn max_delay(mut self, delay: Duration) -> Self {
         self.max_delay = delay;
+        self
+    }
+
+    /// When a connection was lost: the bound of the time before the first
+    /// attempt, and of the delay after it if `delay` is less; never more than
+    /// `max_delay`. Zero: at once, for clients that have a server to themselves.
+    #[must_use]
+    pub fn spread(mut self, spread: Duration) -> Self {
+        self.spread = spread;
         self
     }
 
@@ -116,15 +133,25 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
             let client = event.node.downgrade();
             Reconnecting(Box::pin(async move {
                 match attempt {
-                    Some(attempt) => this.run(client, attempt).await,
+                    Some(attempt) => {
+                        this.run(client, attempt, Cause::TimedOut).await
+                    }
                     None => Ok(()),
                 }
             }))
         }
     }
 
-    fn backoff(&self) -> Backoff {
-        Backoff::new(self.delay)
+    /// The time of up to which the first attempt is put off.
+    fn spread_after(&self, cause: Cause) -> Duration {
+        match cause {
+            Cause::TimedOut => Duration::ZERO,
+            Cause::Lost => self.spread.min(self.max_delay),
+        }
+    }
+
+    fn backoff(&self, cause: Cause) -> Backoff {
+        Backoff::new(self.delay.max(self.spread_after(cause)))
             .cap(self.max_delay)
             .max_retries(self.max_retries)
     }
@@ -135,6 +162,7 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
         &self,
         client: WeakTcpClient<R>,
         attempt: Attempt<R>,
+        cause: Cause,
     ) -> Result<(), String> {
         let name = attempt.server().name().clone();
         let _end = EndIfApart {
@@ -147,7 +175,8 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
         let mut random = Random::from_seed(seed);
         let gave_up =
             |why: &dyn fmt::Display| format!("gave up reconnecting: {why}");
-        let mut after = Duration::ZERO;
+        // None before it is known when the first attempt is to be made.
+        let mut after = None;
         let mut backoff = None;
         let client = loop {
             let Some(client) = client.upgrade().filter(|_| attempt.is_wanted())
@@ -160,22 +189,27 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
                 // They may have been made by other rules: after a timeout, say,
                 // when now a connection was lost.
                 let attempts = server.recall_attempts(runtime.now(), SETTLED);
-                self.backoff().after_attempts(attempts)
+                self.backoff(cause).after_attempts(attempts)
             });
-            if backoff.attempts() > 0 && after.is_zero() {
-                // The last connection was lost as soon as it was made.
-                let delay = backoff.next_delay(&mut random);
-                after = delay
-                    .ok_or_else(|| gave_up(&"it never lasts"))?
-                    .max(LEAST_PAUSE);
-                drop(client);
-                pause(&runtime, after, &attempt).await;
+            let Some(waited) = after else {
+                let delay = match backoff.attempts() {
+                    0 => below(self.spread_after(cause), &mut random),
+                    // The last connection was lost as soon as it was made.
+                    _ => backoff
+                        .next_delay(&mut random)
+                        .ok_or_else(|| gave_up(&"it never lasts"))?,
+                };
+                after = Some(delay);
+                if !delay.is_zero() {
+                    drop(client);
+                    pause(&runtime, delay, &attempt).await;
+                }
                 continue;
-            }
+            };
             client.events_sender().send(&ConnectionEvent::Reconnecting {
                 server: name.clone(),
                 attempt: backoff.attempts() + 1,
-                after,
+                after: waited,
             });
             let timeout = Some(self.connect_timeout);
             let error = match client.attempt(&attempt, timeout).await {
@@ -197,12 +231,11 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
                 Err(error) => error,
             };
             tracing::debug!(server = %name, %error, "reconnect failed");
-            after = backoff
-                .next_delay(&mut random)
-                .ok_or_else(|| gave_up(&error))?
-                .max(LEAST_PAUSE);
+            let delay = backoff.next_delay(&mut random);
+            let delay = delay.ok_or_else(|| gave_up(&error))?;
+            after = Some(delay);
             drop(client);
-            pause(&runtime, after, &attempt).await;
+            pause(&runtime, delay, &attempt).await;
         };
         match &self.on_reconnect {
             None => Ok(()),
@@ -212,6 +245,15 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
             },
         }
     }
+}
+
+/// Why a connection has to be made again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cause {
+    /// A request was not answered in time.
+    TimedOut,
+    /// It was lost, perhaps together with those of many others.
+    Lost,
 }
 
 /// Dropped when a reconnect has ended: if there is no connection then, and nobody
@@ -232,8 +274,12 @@ impl<R: Runtime> Drop for EndIfApart<R> {
 /// A connection that has lasted so long counts as a success: after it is lost,
 /// the delays start over.
 const SETTLED: Duration = Duration::from_secs(1);
-/// Delays are random; not to wait at all is not among them.
-const LEAST_PAUSE: Duration = Duration::from_micros(1);
+
+/// A time of up to `bound`.
+fn below(bound: Duration, random: &mut Random) -> Duration {
+    let first = Backoff::new(bound).next_delay(random);
+    first.unwrap_or(bound)
+}
 
 /// Waits, but not once the connection is not wanted any more.
 async fn pause<R: Runtime>(runtime: &R, span: Duration, attempt: &Attempt<R>) {
@@ -252,6 +298,7 @@ impl<R: Runtime> fmt::Debug for AutoReconnectTimeoutHandler<R> {
             .field("connect_timeout", &self.connect_timeout)
             .field("max_retries", &self.max_retries)
             .field("delay", &self.delay)
+            .field("spread", &self.spread)
             .finish_non_exhaustive()
     }
 }

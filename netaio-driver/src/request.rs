@@ -161,14 +161,21 @@ impl<R: Runtime> RequestBuilder<R> {
             Err(error) => return State::Failed(Some(error)),
         };
         let submitted = match &self.target {
-            Target::Link(link) => link.try_request(request),
+            Target::Link(link) if !link.must_seal(&request) => {
+                link.try_request(request)
+            }
             Target::Client(client, server) => {
                 match client.live_link(server.as_ref()) {
-                    Some(link) => link.try_request(request),
-                    None => return State::Starting(self.start_later(request)),
+                    Some(link) if !link.must_seal(&request) => {
+                        link.try_request(request)
+                    }
+                    _ => return State::Starting(self.start_later(request)),
                 }
             }
-            Target::Node(node, to) => node.try_request(*to, request),
+            Target::Node(node, to) if !node.must_seal(&request) => {
+                node.try_request(*to, request)
+            }
+            _ => return State::Starting(self.start_later(request)),
         };
         match submitted {
             Submitted::Sent(reply) => State::Waiting(reply),

@@ -24,7 +24,8 @@ pub(crate) struct Handlers<R, I> {
     runtime: Box<R>,
     endpoint: Arc<Endpoint<I>>,
     snapshot: Snapshot<I>,
-    running: FuturesUnordered<Running>,
+    /// Made when it is needed: an empty set has memory too.
+    running: Option<FuturesUnordered<Running>>,
     /// Those of them that run for messages which are answers themselves, and
     /// how many of these may.
     unanswerable: usize,
@@ -68,12 +69,22 @@ impl<R: Runtime, I> Handlers<R, I> {
         Self {
             runtime: Box::new(runtime),
             snapshot: endpoint.snapshot(),
-            running: FuturesUnordered::new(),
+            running: None,
             unanswerable: 0,
             most: endpoint.config.limits.max_in_flight,
             finished: Vec::new(),
             finished_bytes: 0,
             endpoint,
+        }
+    }
+
+    /// Gives back memory that is of no use while nothing happens.
+    pub(crate) fn release(&mut self) {
+        if self.finished.is_empty() {
+            self.finished = Vec::new();
+        }
+        if self.is_empty() {
+            self.running = None;
         }
     }
 
@@ -134,7 +145,8 @@ impl<R: Runtime, I> Handlers<R, I> {
                     Some(Poll::Pending) => {
                         self.unanswerable += usize::from(token.is_none());
                         let future = self.supervise(future);
-                        self.running.push(Running { token, future });
+                        let running = self.running.get_or_insert_default();
+                        running.push(Running { token, future });
                     }
                 }
             }
@@ -204,8 +216,9 @@ impl<R: Runtime, I> Handlers<R, I> {
 
     /// Lets handlers that wait go on.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) {
-        while let Poll::Ready(Some((token, finished))) =
-            Pin::new(&mut self.running).poll_next(context)
+        while let Some(running) = &mut self.running
+            && let Poll::Ready(Some((token, finished))) =
+                Pin::new(running).poll_next(context)
         {
             self.unanswerable -= usize::from(token.is_none());
             self.answered(token, finished);
@@ -232,12 +245,12 @@ impl<R: Runtime, I> Handlers<R, I> {
 
     /// Whether no handler runs.
     pub(crate) fn is_empty(&self) -> bool {
-        self.running.is_empty()
+        self.running.as_ref().is_none_or(FuturesUnordered::is_empty)
     }
 
     /// Drops all that run.
     pub(crate) fn clear(&mut self) {
-        self.running = FuturesUnordered::new();
+        self.running = None;
     }
 }
 

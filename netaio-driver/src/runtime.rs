@@ -34,6 +34,16 @@ pub trait Runtime: Clone + fmt::Debug + Send + Sync + 'static {
     /// Runs a task to its end, whether anybody waits for it or not.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
 
+    /// Runs work that takes long and does not wait, such as a proof of work, where
+    /// no task waits for it. As a default a new thread does; a runtime that has
+    /// threads for such work should use those. Work that cannot be begun is
+    /// dropped.
+    fn spawn_blocking(&self, work: impl FnOnce() + Send + 'static) {
+        let thread = std::thread::Builder::new().name("netaio work".into());
+        // Whoever waits for the work sees that it has gone.
+        let _ = thread.spawn(work);
+    }
+
     /// Connects to an address.
     fn connect(
         &self,

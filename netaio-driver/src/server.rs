@@ -386,6 +386,8 @@ impl<R: Runtime> Inner<R> {
             Arc::clone(&self.endpoint.config),
         )?;
         lock(&self.links).insert(id, link.clone());
+        // In this order, or one that is added meanwhile would be missed.
+        link.set_peer(self.peers.at(remote).map(|known| known.peer));
         if self.stopping.load(Ordering::Acquire) {
             // A shutdown that began meanwhile may not have seen this one.
             link.begin_shutdown(Duration::ZERO);

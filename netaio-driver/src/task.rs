@@ -33,6 +33,8 @@ const ACTIONS: usize = 64;
 /// How long the peer of a connection that ends in order may take to read what
 /// was sent to it.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long the rest of a frame is waited for with room to read it into.
+const STALL: Duration = Duration::from_millis(200);
 /// Chunks of one write.
 const CHUNKS: usize = 32;
 
@@ -51,6 +53,9 @@ pub(crate) struct ConnectionTask<R: Runtime, S> {
     wakers: Vec<Waker>,
     /// Where bytes are read into, while it is not with the connection.
     decoder: Option<FrameDecoder>,
+    /// Since when the rest of a frame has been waited for, with room to read it
+    /// into.
+    stalled: Option<Instant>,
     received: usize,
     outgoing: Outgoing,
     written: usize,
@@ -108,6 +113,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             queued: 0,
             wakers: Vec::new(),
             decoder: None,
+            stalled: None,
             received: 0,
             outgoing: Outgoing::new(),
             written: 0,
@@ -383,6 +389,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             }
             Poll::Ready(Ok(count)) => {
                 self.received = count;
+                self.stalled = None;
                 true
             }
             Poll::Ready(Err(error)) => {
@@ -403,10 +410,14 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
     /// Before a wait: gives back buffers, and sets the alarm. `true` if it has
     /// gone off already.
     fn prepare_to_wait(&mut self, context: &mut Context<'_>) -> bool {
-        if let Some(decoder) = &mut self.decoder {
-            // Nothing has come since the last turn, or there would be no wait.
-            decoder.release();
+        // Most connections rest most of the time.
+        self.handlers.release();
+        self.work = Vec::new();
+        self.timeouts = Vec::new();
+        if self.dispatches.is_empty() {
+            self.dispatches = VecDeque::new();
         }
+        let shrink = self.shrink();
         let next = {
             let mut state = self.link.lock();
             if state.connection.pending() == 0 && self.handlers.is_empty() {
@@ -414,7 +425,26 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             }
             state.connection.poll_timeout()
         };
+        let next = next.into_iter().chain(shrink).min();
         self.alarm.wake_by(next, context)
+    }
+
+    /// Before a wait: gives back room to read into. Not at once if the rest of a
+    /// frame is waited for, as that is copied; gives when to look again.
+    fn shrink(&mut self) -> Option<Instant> {
+        let decoder = self.decoder.as_mut()?;
+        // Nothing has come since the last turn, or there would be no wait.
+        decoder.release();
+        if !decoder.has_room() {
+            return None;
+        }
+        let now = self.link.shared().runtime.now();
+        let until = *self.stalled.get_or_insert(now) + STALL;
+        if now < until {
+            return Some(until);
+        }
+        decoder.shrink();
+        None
     }
 
     /// Takes leave of the peer, and tells whoever wants to know.

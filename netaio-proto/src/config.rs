@@ -47,6 +47,9 @@ pub struct EndpointConfig {
 /// which a client's first request of this kind is enough if the interval is
 /// shorter.
 ///
+/// Nothing is asked through an own layer that is costly, such as one with proof of
+/// work: it would have to be made where the clock is looked at.
+///
 /// Towards Python netaio 0.0.9:
 ///
 /// - Its server answers with what it answers to any unknown URI, `NOT_FOUND`, at

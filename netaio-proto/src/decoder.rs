@@ -12,8 +12,9 @@ use crate::wire::header::Header;
 use crate::wire::message::{Envelope, Message};
 use crate::wire::message_type::MessageTypes;
 
-/// Room to read into at first, and the least later on.
-const LEAST_ROOM: usize = 4 * 1024;
+/// Room to read into at first, and the least later on. A great many connections
+/// may have the beginning of a frame and nothing else.
+const LEAST_ROOM: usize = 512;
 /// Room to read into, at most.
 const MOST_ROOM: usize = 64 * 1024;
 /// A frame of at least this length is split off the buffer; a shorter one is
@@ -163,10 +164,23 @@ impl FrameDecoder {
     /// Gives back the buffer if there is nothing in it.
     pub fn release(&mut self) {
         if self.start == self.end {
-            self.buffer = BytesMut::new();
-            self.start = 0;
-            self.end = 0;
+            self.shrink();
         }
+    }
+
+    /// Gives back the room to read into, and keeps what came. That is copied: to
+    /// be called when nothing has come for a while.
+    pub fn shrink(&mut self) {
+        if self.has_room() {
+            self.buffer = BytesMut::from(self.pending());
+            self.end = self.buffered();
+            self.start = 0;
+        }
+    }
+
+    /// Whether it holds more memory than what came needs.
+    pub fn has_room(&self) -> bool {
+        self.buffer.capacity() > self.buffered()
     }
 
     fn pending(&self) -> &[u8] {
@@ -356,5 +370,22 @@ mod tests {
         decoder.skip(1);
         decoder.release();
         assert_eq!(decoder.buffer.capacity(), 0);
+    }
+
+    #[test]
+    fn a_decoder_that_shrinks_holds_what_came_and_goes_on() {
+        let (messages, bytes) = stream();
+        let mut decoder = FrameDecoder::new();
+        let mut decoded = Vec::new();
+        for piece in bytes.chunks(777) {
+            decoder.push(piece);
+            decoder.shrink();
+            assert!(!decoder.has_room());
+            assert_eq!(decoder.buffer.capacity(), decoder.buffered());
+            decoded.extend(decode_all(&mut decoder));
+            decoder.shrink();
+            assert_eq!(decoder.buffer.capacity(), decoder.buffered());
+        }
+        assert_eq!(decoded, messages);
     }
 }

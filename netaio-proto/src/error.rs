@@ -76,6 +76,9 @@ pub enum PluginError {
     /// The plugin needs to know the peer, and nobody does.
     #[error("the peer is not known")]
     UnknownPeer,
+    /// Its work took long, and was given up.
+    #[error("the work was given up")]
+    Cancelled,
     /// Whatever else a plugin has to say.
     #[error("{0}")]
     Other(String),
@@ -100,6 +103,23 @@ pub enum AuthError {
     /// The proof does not belong to this message and secret.
     #[error("the authentication code does not match")]
     Mismatch,
+    /// It was made too long ago, or says that it will be made: by a clock that
+    /// is wrong, or it was held back.
+    #[error("made {age} seconds ago, which is outside of the window")]
+    OutsideWindow {
+        /// How many seconds ago; negative if it is in the future.
+        age: i64,
+    },
+    /// It has come before. It is not answered: what came first is, or was.
+    #[error("the message has come before")]
+    Replayed,
+    /// It is one of this endpoint's own that somebody has sent back. It is not
+    /// answered.
+    #[error("the message was made by this endpoint itself")]
+    Reflected,
+    /// So much has come that nobody remembers whether this message has.
+    #[error("too many messages to tell whether this one has come before")]
+    Forgotten,
     /// Whatever else a plugin has to say.
     #[error("{0}")]
     Other(String),
@@ -151,8 +171,9 @@ pub enum RequestError {
     /// The connection ended first.
     #[error("disconnected ({reason}), the request {}", was_sent(*.sent))]
     Disconnected {
-        /// Whether all of the request's bytes had been handed to the socket. If
-        /// not, the peer cannot have acted on it.
+        /// Whether the request's bytes had been handed to the socket. If not, the
+        /// peer cannot have acted on it, and never will: what had not left is
+        /// not sent any more.
         sent: bool,
         /// Why the connection ended.
         reason: CloseReason,

@@ -22,7 +22,8 @@
 //! bytes, and [`Peers`] that find each other. A [`Router`] says which
 //! handler a message is for, [`Layers`] of [plugins](AuthPlugin) authenticate
 //! and encrypt, [`Limits`] bound everything, and [`wire`] is what is on the
-//! wire.
+//! wire. With the feature `sim` there is a network in one process, to test what
+//! you build.
 //!
 //! # A loop by hand
 //!
@@ -116,6 +117,8 @@ mod request;
 mod requests;
 mod router;
 mod sealed;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod subscriptions;
 mod time;
 pub mod wire;
@@ -140,16 +143,18 @@ pub use outgoing_total::OutgoingTotal;
 pub use peers::{
     KnownPeer, LossReason, PeerError, PeerEvent, PeerManagement, Peers,
 };
+#[cfg(feature = "std")]
+pub use plugin::ReplayGuard;
 pub use plugin::{
-    AuthPlugin, CipherPlugin, Context, DefaultPeerPlugin, HmacAuthPlugin, Layers,
-    NullAuthPlugin, NullCipherPlugin, OpenError, Peer, PeerPlugin,
-    Sha256StreamCipherPlugin,
+    AuthPlugin, Both, CipherPlugin, Context, DefaultPeerPlugin, HmacAuthPlugin,
+    Layers, NullAuthPlugin, NullCipherPlugin, OpenError, Peer, PeerPlugin, Refusals,
+    ReplayMemory, Sha256StreamCipherPlugin,
 };
 pub use random::Random;
 pub use request::{Correlation, DEFAULT_TIMEOUT, OuterUse, Request};
 pub use requests::RequestId;
 pub use router::{DefaultRoute, HandlerId, KeyExtractor, Route, RouteKey, Router};
-pub use sealed::{Sealed, Sealer};
+pub use sealed::{Sealed, Sealer, Sealing};
 pub use subscriptions::{SubscribeError, Subscriptions};
 pub use time::Instant;
 pub use wire::{

@@ -2,6 +2,7 @@
 
 use alloc::collections::VecDeque;
 use core::fmt;
+use core::ops::Range;
 
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 
@@ -54,6 +55,45 @@ impl Outgoing {
 }
 
 impl Outgoing {
+    /// Takes out what lies between these positions, which are in order and count
+    /// from the next byte to be written.
+    pub(crate) fn cut_out(&mut self, ranges: impl Iterator<Item = Range<u64>>) {
+        let mut old = core::mem::take(self);
+        old.chunks.push_back(old.tail.split().freeze());
+        let mut at = 0;
+        for range in ranges {
+            while let Some(kept) = old.pop(range.start.saturating_sub(at)) {
+                at += kept.len() as u64;
+                self.push_back(kept);
+            }
+            while let Some(dropped) = old.pop(range.end.saturating_sub(at)) {
+                at += dropped.len() as u64;
+            }
+        }
+        while let Some(kept) = old.pop(u64::MAX) {
+            self.push_back(kept);
+        }
+    }
+
+    /// Takes at most so many bytes out of the first chunk, if that is any.
+    fn pop(&mut self, most: u64) -> Option<Bytes> {
+        while self.chunks.front().is_some_and(Bytes::is_empty) {
+            self.chunks.pop_front();
+        }
+        let chunk = self.chunks.front_mut().filter(|_| most > 0)?;
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        Some(chunk.split_to(chunk.len().min(most)))
+    }
+
+    fn push_back(&mut self, bytes: Bytes) {
+        if bytes.len() < OWN_CHUNK {
+            self.remaining += bytes.len();
+            self.tail.put_slice(&bytes);
+        } else {
+            self.push_shared(bytes);
+        }
+    }
+
     /// Puts in a whole frame whose bytes others share: it is not copied.
     pub(crate) fn push_shared(&mut self, frame: Bytes) {
         if !self.tail.is_empty() {
@@ -143,6 +183,28 @@ mod tests {
                 outgoing.advance(count);
             }
             assert_eq!(written, bytes);
+        }
+    }
+
+    #[test]
+    fn what_is_cut_out_never_comes_out_and_the_rest_does() {
+        let cuts: [&[Range<u64>]; 4] = [
+            &[],
+            &[0..2, 2..3],
+            &[13..5_000, 5_000..5_001, 9_000..9_170],
+            &[0..9_000, 9_000..9_169],
+        ];
+        for ranges in cuts {
+            let (mut outgoing, bytes) = filled();
+            outgoing.cut_out(ranges.iter().cloned());
+            let kept = bytes.iter().enumerate().filter(|(at, _)| {
+                let at = *at as u64;
+                !ranges.iter().any(|range| range.contains(&at))
+            });
+            let kept: Vec<_> = kept.map(|(_, byte)| *byte).collect();
+            assert_eq!(outgoing.remaining(), kept.len());
+            let length = outgoing.remaining();
+            assert!(outgoing.copy_to_bytes(length) == kept, "{ranges:?}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a request is before it is sent, and how it is to be sent.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use crate::plugin::Layers;
@@ -15,6 +16,8 @@ pub struct Request {
     pub(crate) layers: Layers,
     pub(crate) outer: OuterUse,
     pub(crate) accepts: TypeSet,
+    /// The message with its layers, if that was done apart.
+    pub(crate) sealed: Option<Box<Message>>,
 }
 
 /// Python netaio's default timeout of a request.
@@ -29,6 +32,7 @@ impl Request {
             layers: Layers::new(),
             outer: OuterUse::default(),
             accepts: TypeSet::default(),
+            sealed: None,
         }
     }
 
@@ -59,6 +63,27 @@ impl Request {
         self
     }
 
+    /// The same for another connection than it was [sealed](crate::Sealing) for.
+    pub fn unsealed(mut self) -> Self {
+        self.sealed = None;
+        self
+    }
+
+    /// Whether its layers have been [put on](crate::Sealing) already.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed.is_some()
+    }
+
+    /// The inner layers of the request and of its reply.
+    pub fn inner(&self) -> &Layers {
+        &self.layers
+    }
+
+    /// Which of the endpoint's own plugins are used.
+    pub fn outer_use(&self) -> OuterUse {
+        self.outer
+    }
+
     /// The message to send.
     pub fn message(&self) -> &Message {
         &self.message
@@ -85,6 +110,12 @@ impl Default for OuterUse {
 }
 
 impl OuterUse {
+    /// Neither: for a message that has its layers already.
+    pub const NEITHER: Self = Self {
+        auth: false,
+        cipher: false,
+    };
+
     /// Those of `layers` that are used.
     pub(crate) fn of(self, layers: &Layers) -> Layers {
         Layers {

@@ -16,6 +16,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 use core::net::SocketAddr;
+use core::ops::Range;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -59,8 +60,8 @@ pub(crate) struct Pending {
     accepts: TypeSet,
     timeout: Duration,
     deadline: Instant,
-    /// Where in the stream of written bytes the request ends.
-    end: u64,
+    /// Where the request is in the stream of written bytes.
+    place: Range<u64>,
     /// Given up: keeps its place to swallow its late reply.
     abandoned: bool,
     /// A request for this URI had been given up before this one was sent.
@@ -178,6 +179,9 @@ pub(crate) enum Expired {
     Forgotten,
 }
 
+/// The place of what is never written.
+const NEVER: Range<u64> = u64::MAX..u64::MAX;
+
 /// Requests that one reply looks at, at most.
 const SEARCHED: usize = 64;
 
@@ -202,6 +206,8 @@ pub(crate) struct Requests {
     /// Until then a reply without an id may belong to a request that left no
     /// place behind.
     unplaced_until: Instant,
+    /// Custom types that requests have named as answers.
+    answer_types: TypeSet,
 }
 
 impl Requests {
@@ -221,6 +227,7 @@ impl Requests {
             answers: Answers::Unknown,
             answered: 0,
             unplaced_until: Instant::EPOCH,
+            answer_types: TypeSet::default(),
         }
     }
 
@@ -274,6 +281,7 @@ impl Requests {
     /// Notes a request that has been sent and ends at `end` in the stream.
     pub(crate) fn insert(&mut self, now: Instant, request: NewRequest) -> RequestId {
         let target = request.target;
+        self.answer_types.extend(request.accepts);
         let queue = self.by_target.get(&target);
         let behind = queue.is_some_and(|queue| queue.abandoned > 0);
         self.serial += 1;
@@ -292,7 +300,7 @@ impl Requests {
             accepts: request.accepts,
             timeout: request.timeout,
             deadline,
-            end: request.end,
+            place: request.place,
             abandoned: false,
             behind,
             in_all: Links::default(),
@@ -338,15 +346,30 @@ impl Requests {
         live
     }
 
-    /// Takes out the oldest live request: the connection is over.
-    pub(crate) fn pop_failed(&mut self, written: u64) -> Option<(RequestId, bool)> {
+    /// Notes that those live requests will not be sent of which nothing has
+    /// left before this position; gives where they are, in order.
+    pub(crate) fn withdraw(&mut self, left: u64) -> Vec<Range<u64>> {
+        let mut places = Vec::new();
+        let mut next = self.all.head;
+        while let Some(pending) = next.and_then(|slot| self.slot_mut(slot)) {
+            if !pending.abandoned && pending.place.start >= left {
+                places.push(core::mem::replace(&mut pending.place, NEVER));
+            }
+            next = pending.in_all.next;
+        }
+        places
+    }
+
+    /// Takes out the oldest live request: the connection is over. Tells whether
+    /// it has been sent, if that is so of all before this position.
+    pub(crate) fn pop_failed(&mut self, sent: u64) -> Option<(RequestId, bool)> {
         loop {
             let slot = self.all.head?;
             let pending = self.remove(slot)?;
             if !pending.abandoned {
                 let serial = pending.serial;
                 let id = RequestId { slot, serial };
-                return Some((id, pending.end <= written));
+                return Some((id, pending.place.end <= sent));
             }
         }
     }
@@ -431,6 +454,12 @@ impl Requests {
         let slot = self.slot_of(from, rid);
         slot.and_then(|slot| self.slot(slot))
             .is_some_and(|p| p.abandoned || p.accepts(message_type))
+    }
+
+    /// Whether a message of this type, which answers no request, is likely to be
+    /// a late answer: a request of ours has named its type.
+    pub(crate) fn is_answer_type(&self, message_type: MessageType) -> bool {
+        self.answer_types.contains(message_type)
     }
 
     /// Finds the request that was sent without these of the endpoint's own
@@ -773,5 +802,5 @@ pub(crate) struct NewRequest {
     pub(crate) outer: OuterUse,
     pub(crate) accepts: TypeSet,
     pub(crate) timeout: Duration,
-    pub(crate) end: u64,
+    pub(crate) place: Range<u64>,
 }

@@ -193,7 +193,7 @@ mod runtime;
 struct Readme;
 
 pub use netaio_driver::{
-    Answer, AuthError, AuthFailure, AuthFields, AuthPlugin, ByteStream,
+    Answer, AuthError, AuthFailure, AuthFields, AuthPlugin, Both, ByteStream,
     CipherPlugin, CloseReason, Compatibility, ConnectError, ConnectionEvent,
     ConnectionEvents, Context, Correlation, Counters, DEFAULT_TIMEOUT,
     DatagramSocket, DefaultPeerPlugin, Envelope, EventStream, Hint, HmacAuthPlugin,
@@ -201,10 +201,11 @@ pub use netaio_driver::{
     KnownPeer, LagPolicy, LayerKind, Layers, Limits, LossReason, Message,
     MessageType, MessageTypeError, MessageTypes, MulticastInterface, Notification,
     Outcome, OuterUse, Peer, PeerError, PeerEvent, PeerEvents, PeerManagement,
-    PeerPlugin, PluginError, ProtocolError, Reconnecting, RequestError,
-    RequestFuture, RouteKey, Runtime, SendError, ServerName, ServerOptions,
-    Sha256StreamCipherPlugin, StatusError, SubscribeError, SubscriptionEnd,
-    TimeoutContext, TimeoutEvent, TimeoutKind, Timer, TooLong, WrapStream, wire,
+    PeerPlugin, PluginError, ProtocolError, Reconnecting, Refusals, ReplayGuard,
+    ReplayMemory, RequestError, RequestFuture, RouteKey, Runtime, SendError,
+    ServerName, ServerOptions, Sha256StreamCipherPlugin, StatusError,
+    SubscribeError, SubscriptionEnd, TimeoutContext, TimeoutEvent, TimeoutKind,
+    Timer, TooLong, WrapStream, wire,
 };
 pub use runtime::{Tokio, TokioStream, TokioTimer, TokioUdpSocket};
 

@@ -53,6 +53,10 @@ impl Runtime for Tokio {
         tokio::spawn(task);
     }
 
+    fn spawn_blocking(&self, work: impl FnOnce() + Send + 'static) {
+        tokio::task::spawn_blocking(work);
+    }
+
     async fn connect(&self, address: SocketAddr) -> io::Result<Self::TcpStream> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use bytes::Buf as _;
+use netaio_proto::sim::Faults;
 use netaio_proto::{
     Action, Connection, EndpointConfig, Layers, MessageType, Random, Request,
 };
 
 use crate::frames::{at, message, poll_all, request, sealed, written};
-use crate::network::{Network, Weather, calm};
+use crate::network::{Network, calm};
 use crate::pair::{Outcome, Pair, client};
 use crate::server::{OurServer, Server as _, inner, outer, routes, server};
 
@@ -213,20 +214,21 @@ fn calls_in_any_order_and_any_subset_of_them_only_delay() {
 
 /// All that members of a network sent in bad weather: when, and which bytes.
 fn heard_on_a_network(seed: u8) -> Vec<(u64, usize, Vec<u8>)> {
-    let weather = Weather {
+    let faults = Faults {
         lost: 20,
-        doubled: 10,
+        duplicated: 10,
         reordered: 20,
         cut: 5,
         ..calm()
     };
-    let mut network = Network::managed(seed, 8, weather);
+    let mut network = Network::managed(seed, 8, faults);
     for n in 0..200 {
         let (by, to) = (n % 8, (n * 3 + 1) % 8);
         let to = crate::network::address(to);
         let asked = Request::new(request("echo", &n.to_string()));
+        let now = network.now();
         let node = &mut network.members[by].node;
-        node.request(network.now, to, asked).unwrap();
+        node.request(now, to, asked).unwrap();
         network.run_for(Duration::from_millis(100));
     }
     let sent = network.sent.drain(..);

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use netaio_proto::LossReason;
+use netaio_proto::sim::Faults;
 
-use crate::network::{INTERVAL, Network, Weather, calm};
+use crate::network::{INTERVAL, Network, calm};
 
 const NODES: usize = 50;
 
@@ -19,7 +20,7 @@ fn acquainted(seed: u8) -> Network {
 /// most so many.
 #[track_caller]
 fn time_to_meet(network: &mut Network, limit: u32) -> f64 {
-    let start = network.now;
+    let start = network.now();
     let end = start + INTERVAL * limit;
     let met = network.run_until(end, Network::all_know_each_other);
     let met = met.expect("they have not found each other in time");
@@ -27,9 +28,9 @@ fn time_to_meet(network: &mut Network, limit: u32) -> f64 {
 }
 
 /// The time to meet at the worst of some seeds.
-fn slowest(weather: Weather, limit: u32) -> f64 {
+fn slowest(faults: Faults, limit: u32) -> f64 {
     let times = (1..=3).map(|seed| {
-        let mut network = Network::managed(seed, NODES, weather);
+        let mut network = Network::managed(seed, NODES, faults);
         time_to_meet(&mut network, limit)
     });
     times.fold(0.0, f64::max)
@@ -43,13 +44,13 @@ fn fifty_nodes_find_each_other_within_two_intervals() {
 #[test]
 fn fifty_nodes_find_each_other_in_spite_of_losses() {
     // What is lost is said again at the next interval.
-    let weather = Weather {
+    let faults = Faults {
         lost: 10,
-        doubled: 5,
+        duplicated: 5,
         reordered: 20,
         ..calm()
     };
-    assert!(slowest(weather, 4) <= 4.0);
+    assert!(slowest(faults, 4) <= 4.0);
 }
 
 #[test]
@@ -92,7 +93,7 @@ fn a_node_that_stops_managing_is_lost_at_once_and_says_no_more() {
     for member in 0..NODES {
         network.lost_by(member);
     }
-    let now = network.now;
+    let now = network.now();
     network.members[leaving].node.stop_peer_management(now);
     network.run_for(Duration::from_millis(5));
     let left = (network.members[leaving].address, LossReason::Left);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Buf as _;
 use netaio_proto::{
-    Action, CloseReason, Connection, EndpointConfig, Instant, Limits, MessageType,
-    MessageTypes, Outgoing, Request, RequestError, SendError,
+    Action, CloseReason, Connection, EndpointConfig, Instant, Layers, Limits,
+    MessageType, MessageTypes, Outgoing, Request, RequestError, SendError,
 };
 
 use crate::frames::{at, frames, message, poll_all, request, tokens, written};
@@ -59,11 +59,60 @@ fn an_end_of_stream_fails_every_request_and_tells_whether_it_was_sent() {
     client.handle_eof(at(1));
     let actions = poll_all(&mut client);
     assert_eq!(sent(&actions), [true, true, false, false]);
-    // What waits to be written keeps the connection open for a while.
-    client.close(at(1), CloseReason::Io("reset".into()));
-    let actions = poll_all(&mut client);
-    assert_eq!(closed(&actions), &CloseReason::Io("reset".into()));
+    assert_eq!(closed(&actions), &CloseReason::Eof);
     assert!(client.is_closed());
+}
+
+/// Asks four times, of which the second has left in part, and has something
+/// else to say in between.
+fn half_sent() -> Connection {
+    let mut client = plain();
+    ask(&mut client, "1");
+    let first = client.outgoing().remaining();
+    ask(&mut client, "2");
+    ask(&mut client, "3");
+    let news = message(MessageType::NOTIFY_URI, "news", "between");
+    client.send(at(0), news, &Layers::new()).unwrap();
+    ask(&mut client, &"4".repeat(10_000));
+    client.outgoing().advance(first + 5);
+    client
+}
+
+/// What is still written, and which requests were said to have been sent.
+fn still_written(client: &mut Connection) -> (Vec<String>, Vec<bool>) {
+    let mut asked = plain();
+    ask(&mut asked, "2");
+    let mut bytes = written(&mut asked)[..5].to_vec();
+    let actions = poll_all(client);
+    bytes.extend(written(client));
+    // What came out in two halves is one frame.
+    let texts = frames(&bytes)
+        .iter()
+        .map(|m| m.text().into_owned())
+        .collect();
+    (texts, sent(&actions))
+}
+
+#[test]
+fn what_is_said_not_to_have_been_sent_is_not_sent_afterwards() {
+    let expected = vec!["2".to_owned(), "between".to_owned()];
+    let told = vec![true, true, false, false];
+    let mut client = half_sent();
+    client.handle_eof(at(1));
+    assert_eq!(still_written(&mut client), (expected.clone(), told.clone()));
+    assert_eq!(closed(&poll_all(&mut client)), &CloseReason::Eof);
+
+    let mut client = half_sent();
+    client.finish(at(1), Duration::from_secs(1));
+    assert_eq!(still_written(&mut client), (expected, told));
+    assert_eq!(closed(&poll_all(&mut client)), &CloseReason::Local);
+
+    // What somebody else is about to write counts as sent.
+    let mut client = half_sent();
+    let mut taken = Outgoing::new();
+    client.take_outgoing(&mut taken);
+    client.finish(at(1), Duration::from_secs(1));
+    assert_eq!(sent(&poll_all(&mut client)), [true; 4]);
 }
 
 #[test]

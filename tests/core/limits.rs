@@ -355,7 +355,7 @@ fn so_many_bytes_may_wait_and_no_more_but_replies_still_find_room() {
 }
 
 #[test]
-fn too_many_bad_messages_within_a_minute_close_the_connection() {
+fn r15_too_many_bad_messages_within_a_minute_close_the_connection() {
     let mut damaged = echo();
     damaged[5] ^= 1;
     let mut server = plain_server();
@@ -382,7 +382,7 @@ fn too_many_bad_messages_within_a_minute_close_the_connection() {
 }
 
 #[test]
-fn too_many_unauthentic_messages_do_so_too() {
+fn r15_too_many_unauthentic_messages_do_so_too() {
     let config = EndpointConfig {
         layers: crate::server::outer(),
         ..EndpointConfig::default()

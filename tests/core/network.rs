@@ -1,16 +1,13 @@
-//! Many nodes, and a network between them that loses, repeats, cuts, delays and
-//! reorders what it carries. One seed decides everything.
+//! Many nodes on a simulated network. One seed decides everything.
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use netaio_proto::sim::{self, Faults};
 use netaio_proto::{
     Action, AuthFailed, Datagram, DefaultRoute, EndpointConfig, HandlerId, Instant,
-    Layers, LossReason, MessageType, Node, Peer, PeerEvent, PeerManagement, Random,
-    Router,
+    Layers, LossReason, MessageType, Node, Peer, PeerEvent, PeerManagement, Router,
 };
 
 /// Where multicasts go.
@@ -20,16 +17,12 @@ pub(crate) const GROUP: SocketAddr =
 /// How often peers advertise themselves here.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(20);
 
-/// All nodes, and the clock they share.
+/// All nodes, and what is between them.
 pub(crate) struct Network {
     pub(crate) members: Vec<Member>,
-    pub(crate) now: Instant,
-    pub(crate) weather: Weather,
     /// Every datagram that was sent: when, by which member, and which.
     pub(crate) sent: Vec<(Instant, usize, Datagram)>,
-    on_the_way: BTreeMap<(Instant, u64), Flight>,
-    serial: u64,
-    dice: Random,
+    between: sim::Network,
 }
 
 /// A node, and what became of it.
@@ -42,40 +35,29 @@ pub(crate) struct Member {
     pub(crate) actions: Vec<Action>,
 }
 
-/// What the network does to datagrams, in percent of them.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Weather {
-    pub(crate) lost: u64,
-    pub(crate) doubled: u64,
-    /// Late by up to ten times the latency.
-    pub(crate) reordered: u64,
-    pub(crate) cut: u64,
-    pub(crate) latency: Duration,
-}
-
-struct Flight {
-    from: SocketAddr,
-    to: usize,
-    bytes: Bytes,
-}
-
 impl Network {
-    pub(crate) fn new(seed: u8, weather: Weather) -> Self {
+    pub(crate) fn new(seed: u8, faults: Faults) -> Self {
+        let mut between = sim::Network::new(seed.into());
+        between.set_faults(faults);
         Self {
             members: Vec::new(),
-            now: Instant::EPOCH,
-            weather,
             sent: Vec::new(),
-            on_the_way: BTreeMap::new(),
-            serial: 0,
-            dice: Random::from_seed([seed; 32]),
+            between,
         }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.between.now()
+    }
+
+    pub(crate) fn set_faults(&mut self, faults: Faults) {
+        self.between.set_faults(faults);
     }
 
     /// So many nodes that begin to manage peers one after the other, all within
     /// an interval. How much each says of itself differs.
-    pub(crate) fn managed(seed: u8, count: usize, weather: Weather) -> Self {
-        let mut network = Self::new(seed, weather);
+    pub(crate) fn managed(seed: u8, count: usize, faults: Faults) -> Self {
+        let mut network = Self::new(seed, faults);
         let pause = INTERVAL / count as u32;
         for _ in 0..count {
             network.run_for(pause);
@@ -100,10 +82,11 @@ impl Network {
     pub(crate) fn join(&mut self, config: EndpointConfig) -> usize {
         let count = self.members.len();
         let address = address(count);
-        let mut seed = [0; 32];
-        self.dice.fill(&mut seed);
+        self.between.bind(address);
+        self.between.join(address, GROUP);
+        let seed = self.between.random().bytes();
         let router = Arc::new(echo_route());
-        let mut node = Node::new(Arc::new(config), router, seed, self.now);
+        let mut node = Node::new(Arc::new(config), router, seed, self.now());
         node.set_group(Some(GROUP));
         node.set_own_addresses([address]);
         self.members.push(Member {
@@ -119,16 +102,16 @@ impl Network {
         let management = PeerManagement::new("app")
             .every(INTERVAL)
             .timeout(INTERVAL * 3);
+        let now = self.now();
         let node = &mut self.members[member].node;
-        node.manage_peers(self.now, management)
-            .expect("it has an id");
+        node.manage_peers(now, management).expect("it has an id");
     }
 
     /// Lets this much time pass.
     pub(crate) fn run_for(&mut self, span: Duration) {
-        let end = self.now + span;
+        let end = self.now() + span;
         self.run_until(end, |_| false);
-        self.now = end;
+        self.between.advance_to(end);
     }
 
     /// Lets time pass up to `end`, or until `done` holds; gives when that was.
@@ -140,24 +123,24 @@ impl Network {
         (0..self.members.len()).for_each(|member| self.flush(member));
         while !done(self) {
             let next = self.next_wakeup().filter(|next| *next <= end)?;
-            self.now = next.max(self.now);
+            self.between.advance_to(next);
             self.deliver();
             self.time_out();
         }
-        Some(self.now)
+        Some(self.now())
     }
 
     /// A datagram of somebody who is no member, delivered at once.
     pub(crate) fn inject(&mut self, from: SocketAddr, to: usize, bytes: &[u8]) {
-        let member = &mut self.members[to];
-        member.node.handle_datagram(self.now, from, bytes);
+        let now = self.now();
+        self.members[to].node.handle_datagram(now, from, bytes);
         self.flush(to);
     }
 
     /// Sends what a member has to send, and does what it asks for.
     pub(crate) fn flush(&mut self, member: usize) {
+        let now = self.now();
         let who = &mut self.members[member];
-        let now = self.now;
         while let Some(action) = who.node.poll_action() {
             match action {
                 Action::Dispatch {
@@ -180,67 +163,33 @@ impl Network {
                 other => who.actions.push(other),
             }
         }
-        let from = who.address;
-        let sent: Vec<_> =
-            std::iter::from_fn(|| self.members[member].node.poll_datagram())
-                .collect();
-        for datagram in sent {
-            self.sent.push((now, member, datagram.clone()));
-            for to in 0..self.members.len() {
-                if datagram.to == GROUP || datagram.to == self.members[to].address {
-                    self.carry(from, to, &datagram.bytes);
+        while let Some(datagram) = who.node.poll_datagram() {
+            self.between.send(who.address, &datagram);
+            self.sent.push((now, member, datagram));
+        }
+    }
+
+    fn deliver(&mut self) {
+        for to in 0..self.members.len() {
+            let Member { address, up, .. } = self.members[to];
+            while let Some((from, bytes)) = self.between.receive(address) {
+                if up {
+                    self.inject(from, to, &bytes);
                 }
             }
         }
     }
 
-    fn carry(&mut self, from: SocketAddr, to: usize, bytes: &Bytes) {
-        let weather = self.weather;
-        let copies = 1 + u64::from(self.chance(weather.doubled));
-        for _ in 0..copies {
-            if self.chance(weather.lost) {
-                continue;
-            }
-            let mut bytes = bytes.clone();
-            if self.chance(weather.cut) {
-                bytes.truncate(self.dice.below(bytes.len() as u64) as usize);
-            }
-            let mut delay = weather.latency;
-            if self.chance(weather.reordered) {
-                let micros = weather.latency.as_micros() as u64;
-                delay += Duration::from_micros(self.dice.below(10 * micros));
-            }
-            self.serial += 1;
-            let flight = Flight { from, to, bytes };
-            self.on_the_way
-                .insert((self.now + delay, self.serial), flight);
-        }
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        percent > 0 && self.dice.below(100) < percent
-    }
-
-    fn deliver(&mut self) {
-        while let Some(first) = self.on_the_way.first_entry()
-            && first.key().0 <= self.now
-        {
-            let Flight { from, to, bytes } = first.remove();
-            if self.members[to].up {
-                self.inject(from, to, &bytes);
-            }
-        }
-    }
-
     fn time_out(&mut self) {
+        let now = self.now();
         for member in 0..self.members.len() {
             let who = &mut self.members[member];
-            let due = who.node.poll_timeout().is_some_and(|at| at <= self.now);
+            let due = who.node.poll_timeout().is_some_and(|at| at <= now);
             if who.up && due {
-                who.node.handle_timeout(self.now);
+                who.node.handle_timeout(now);
                 let next = who.node.poll_timeout();
                 assert!(
-                    next.is_none_or(|at| at > self.now),
+                    next.is_none_or(|at| at > now),
                     "a deadline stays at {next:?} though handled"
                 );
                 self.flush(member);
@@ -251,8 +200,7 @@ impl Network {
     fn next_wakeup(&self) -> Option<Instant> {
         let up = self.members.iter().filter(|member| member.up);
         let timeouts = up.filter_map(|member| member.node.poll_timeout());
-        let arrival = self.on_the_way.keys().map(|(at, _)| *at).next();
-        timeouts.chain(arrival).min()
+        timeouts.chain(self.between.next_event()).min()
     }
 
     // --- what is known ---
@@ -309,9 +257,9 @@ fn echo_route() -> Router {
 }
 
 /// A network that only takes its time.
-pub(crate) fn calm() -> Weather {
-    Weather {
-        latency: Duration::from_millis(2),
-        ..Weather::default()
+pub(crate) fn calm() -> Faults {
+    Faults {
+        delay: Duration::from_millis(2),
+        ..Faults::default()
     }
 }

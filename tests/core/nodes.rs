@@ -9,8 +9,8 @@ use netaio_proto::{
 };
 
 use crate::datagrams::{
-    answer, ask, decoded, encoded, host, node, only_sent, request_with_id, sent,
-    sent_messages, told,
+    answer, ask, decoded, default_node, encoded, host, node, only_sent,
+    request_with_id, sent, sent_messages, told,
 };
 use crate::frames::{at, message, request, sealed};
 use crate::server::{inner, outer};
@@ -343,4 +343,61 @@ fn a_custom_type_is_an_answer_for_who_named_it() {
     let answer = only_sent(&mut node).with_type(pong);
     node.handle_datagram(at(0), host(2), &encoded(&answer));
     assert_eq!(ends(&mut node).first().map(|(ended, _)| *ended), Some(id));
+}
+
+#[test]
+fn a_custom_type_that_answers_too_late_is_not_answered_itself() {
+    let mut types = MessageTypes::default();
+    let pong = types.register("PONG", 77).unwrap();
+    for correlation in [Correlation::RequestIds, Correlation::Off] {
+        let config = EndpointConfig {
+            types: types.clone(),
+            correlation,
+            ..EndpointConfig::default()
+        };
+        // Its default is to answer what it does not know with NOT_FOUND.
+        let mut node = default_node(config);
+        let asked = Request::new(request("elsewhere", "")).accept(pong);
+        let timeout = Duration::from_millis(10);
+        node.request(at(0), host(2), asked.timeout(timeout))
+            .unwrap();
+        let answer = only_sent(&mut node).with_type(pong);
+        node.handle_timeout(at(10));
+        node.handle_datagram(at(11), host(2), &encoded(&answer));
+        assert_eq!(sent_messages(&mut node), []);
+        assert_eq!(node.in_flight(), 0);
+    }
+}
+
+#[test]
+fn a_request_that_is_said_not_to_have_been_sent_is_not_sent_afterwards() {
+    let mut node = node(EndpointConfig::default());
+    node.handle_datagram(at(0), host(3), &request_with_id("asked", "?", 9));
+    let token = told(&mut node).into_iter().find_map(|action| match action {
+        Action::Dispatch { reply, .. } => reply,
+        _ => None,
+    });
+    let first = ask(&mut node, 2, "asked");
+    let left = node.poll_datagram().expect("the first request");
+    let second = ask(&mut node, 2, "asked");
+    let reply = message(MessageType::RESPOND_URI, "asked", "!");
+    node.reply(at(0), token.expect("a token"), reply).unwrap();
+    let third = ask(&mut node, 4, "asked");
+    node.close(at(1));
+    assert_eq!(left.to, host(2));
+    let still_sent = sent(&mut node);
+    let to: Vec<_> = still_sent.iter().map(|datagram| datagram.to).collect();
+    assert_eq!(to, [host(3)], "the reply, and no request");
+    assert_eq!(node.queued(), 0);
+    let failed = told(&mut node)
+        .into_iter()
+        .filter_map(|action| match action {
+            Action::Failed {
+                request,
+                error: RequestError::Disconnected { sent, .. },
+            } => Some((request, sent)),
+            _ => None,
+        });
+    let failed: Vec<_> = failed.collect();
+    assert_eq!(failed, [(first, true), (second, false), (third, false)]);
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use netaio_proto::sim::Faults;
 use netaio_proto::{
     Action, EndpointConfig, Layers, Limits, Message, MessageType, Random, Request,
     RequestError, RequestId,
@@ -13,7 +14,7 @@ use crate::datagrams::{
     advertisement, encoded, host, node, request_with_id, sent, told,
 };
 use crate::frames::{at, message, request};
-use crate::network::{Network, Weather, address, calm};
+use crate::network::{Network, address, calm};
 use crate::server::outer;
 
 const MEMBERS: usize = 6;
@@ -37,8 +38,9 @@ impl Oracle {
         let content = format!("{by} asks {to} for {}", self.asked);
         let timeout = Duration::from_millis(200 + dice.below(5_000));
         let request = Request::new(request("echo", &content)).timeout(timeout);
+        let now = network.now();
         let node = &mut network.members[by].node;
-        let id = node.request(network.now, address(to), request);
+        let id = node.request(now, address(to), request);
         network.flush(by);
         let id = id.expect("there is room");
         assert_eq!(self.open.insert((by, id), content), None);
@@ -140,13 +142,14 @@ fn in_noise(layers: &Layers) -> Network {
         });
         network.manage(member);
     }
-    network.weather = Weather {
+    network.set_faults(Faults {
         lost: 30,
-        doubled: 10,
+        duplicated: 10,
         reordered: 20,
         cut: 5,
-        latency: Duration::from_millis(3),
-    };
+        delay: Duration::from_millis(3),
+        ..Faults::default()
+    });
     let mut oracle = Oracle::default();
     for n in 0..JUNK {
         let (from, bytes) = junk(n, &mut dice);

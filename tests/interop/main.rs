@@ -16,3 +16,7 @@ mod runtime {
 
 #[path = "modules.rs"]
 mod modules;
+
+// What is the same with every runtime.
+mod scripts;
+mod secure_node;

@@ -1,5 +1,6 @@
 //! The live tests: the same on every runtime.
 
+mod boxes;
 mod endpoints;
 mod ends;
 mod errors;
@@ -14,6 +15,7 @@ mod pubsub;
 mod python_node;
 mod race;
 mod reconnect;
+mod replays;
 mod rust_client;
 mod rust_node;
 mod rust_server;
@@ -21,3 +23,4 @@ mod rust_server_layers;
 mod setups;
 mod stream_peers;
 mod subscriptions;
+mod tapescript;

@@ -17,6 +17,7 @@ const SHORT: Duration = Duration::from_millis(300);
 /// Rules that do not make a test wait.
 fn quickly() -> AutoReconnectTimeoutHandler {
     AutoReconnectTimeoutHandler::new()
+        .spread(Duration::ZERO)
         .delay(Duration::from_millis(5))
         .max_delay(Duration::from_millis(50))
 }

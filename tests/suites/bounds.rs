@@ -23,7 +23,7 @@ on_every_runtime![
     a_connection_that_never_says_anything_is_ended,
     an_idle_connection_is_ended,
     r16_a_peer_that_never_reads_is_no_longer_read_from,
-    a_peer_that_never_reads_is_given_up,
+    r06_a_peer_that_never_reads_is_given_up,
     no_more_connections_are_served_than_may_be,
     no_more_connections_are_served_from_one_address_than_may_be,
     r06_a_server_that_gives_no_sign_of_life_is_found,
@@ -183,7 +183,7 @@ async fn r16_a_peer_that_never_reads_is_no_longer_read_from<R: TestRuntime>(
     assert!(replies >= whole);
 }
 
-async fn a_peer_that_never_reads_is_given_up<R: TestRuntime>(runtime: R) {
+async fn r06_a_peer_that_never_reads_is_given_up<R: TestRuntime>(runtime: R) {
     let server = generous(&runtime, |limits| limits.write_timeout = Some(SHORT));
     let address = listen(&server).await;
     let mut events = server.events();

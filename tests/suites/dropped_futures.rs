@@ -21,7 +21,7 @@ on_every_runtime![
 ];
 
 /// Polls `future` up to `times` times, each when it is woken; then drops it.
-async fn poll_times<R: TestRuntime, F: Future>(
+pub(crate) async fn poll_times<R: TestRuntime, F: Future>(
     runtime: &R,
     times: usize,
     future: F,

@@ -15,7 +15,7 @@ on_every_runtime![
     a_slow_handler_does_not_hold_up_others,
     r29_a_handler_that_never_returns_holds_up_nobody,
     r29_a_handler_that_takes_too_long_is_dropped_and_answered_for,
-    what_handlers_do_again_and_again_is_not_logged_each_time,
+    r15_what_handlers_do_again_and_again_is_not_logged_each_time,
     an_error_is_answered_with_its_text,
     replies_for_one_uri_come_in_order_to_whoever_sends_no_ids,
     a_handler_can_use_the_connection_that_its_message_came_by,
@@ -174,7 +174,9 @@ async fn r29_a_handler_that_takes_too_long_is_dropped_and_answered_for<
     assert!(client.request("echo").await.is_ok());
 }
 
-async fn what_handlers_do_again_and_again_is_not_logged_each_time<R: TestRuntime>(
+async fn r15_what_handlers_do_again_and_again_is_not_logged_each_time<
+    R: TestRuntime,
+>(
     runtime: R,
 ) {
     let limits = limits(|limits| limits.max_log_lines_per_minute = 3);

@@ -1,6 +1,7 @@
 //! Peers of clients and servers: they find each other over their connections,
 //! and lose each other with them.
 
+use netaio_asymmetric::X25519CipherPlugin;
 use netaio_driver::{
     DefaultPeerPlugin, HmacAuthPlugin, Layers, LossReason, Message, MessageType,
     Peer, PeerError, PeerEvent, PeerEvents, PeerManagement, PeerPlugin as _,
@@ -24,6 +25,7 @@ on_every_runtime![
     peer_messages_have_layers_of_their_own,
     a_peer_that_leaves_is_not_subscribed_any_more,
     without_an_id_peers_cannot_be_managed,
+    a_peer_that_was_added_by_hand_is_known_to_every_connection,
 ];
 
 fn management() -> PeerManagement {
@@ -240,4 +242,40 @@ fn announced(server: SocketAddr, data: &'static str) -> RawPeer {
 fn peer_message(kind: MessageType, data: &'static str) -> Message {
     let content = DefaultPeerPlugin.pack(&Peer::new("known", data)).unwrap();
     message(kind, PeerManagement::APP_ID, content)
+}
+
+/// The outer layer needs to know who is there from the first message on.
+async fn a_peer_that_was_added_by_hand_is_known_to_every_connection<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let plugin = |seed| X25519CipherPlugin::new(&[seed; 32]);
+    let (ours, theirs) = (plugin(1).peer("client"), plugin(2).peer("server"));
+    let server = TcpServer::builder_on(runtime.clone())
+        .cipher(plugin(2).encrypt_uri(true))
+        .build();
+    server.on((MessageType::REQUEST_URI, "echo"), |m| {
+        m.respond(m.content())
+    });
+    let address = listen(&server).await;
+    let client = TcpClient::builder_on(runtime.clone())
+        .cipher(plugin(1).encrypt_uri(true))
+        .build();
+    client.add_peer(theirs, address).expect("room");
+    for _ in 0..3 {
+        let link = client.connect_to(address).await.expect("a connection");
+        let accepted = || server.links().len() == 1;
+        eventually(&runtime, "it is accepted", accepted).await;
+        let remote = server.links()[0].remote();
+        server.add_peer(ours.clone(), remote).expect("room");
+        let request = link.request("echo").content("sealed").into_future();
+        let reply = soon(&runtime, request).await.expect("a reply");
+        assert_eq!(reply.content(), b"sealed");
+        // Cut off, the client still knows the server.
+        link.close_within(Duration::ZERO).await;
+        let gone = || server.links().is_empty() && server.peers().is_empty();
+        eventually(&runtime, "the server notices", gone).await;
+        assert_eq!(client.peers().len(), 1);
+    }
 }

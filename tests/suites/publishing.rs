@@ -297,6 +297,8 @@ async fn stalled<R: TestRuntime>(
     let raw = off_thread(move || subscribed(address)).await;
     let link = server.links().remove(0);
     let (writer, _) = connected(runtime, address).await;
+    // Whoever says nothing for long is not kept.
+    assert!(writer.request("unknown").await.is_ok());
     let mut readers = Vec::new();
     for _ in 0..READERS {
         let (client, _) = connected(runtime, address).await;

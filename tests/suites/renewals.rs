@@ -45,7 +45,9 @@ async fn a_connection_lost_before_subscriptions_are_renewed_is_not_announced<
     runtime: R,
 ) {
     let listener = listener();
-    let rules = AutoReconnectTimeoutHandler::new().delay(Duration::from_millis(1));
+    let rules = AutoReconnectTimeoutHandler::new()
+        .delay(Duration::from_millis(1))
+        .spread(Duration::ZERO);
     let client = client_builder(&runtime, listener.local_addr().unwrap())
         .reconnect_when_lost(rules)
         .build();

@@ -14,7 +14,7 @@ use crate::waiting::{
 
 on_every_runtime![
     a_shutdown_answers_what_was_accepted,
-    a_shutdown_ends_by_its_deadline_whatever_handlers_do,
+    r26_a_shutdown_ends_by_its_deadline_whatever_handlers_do,
     a_shutdown_with_nothing_to_do_ends_at_once,
     a_shutdown_does_not_wait_for_a_request_that_was_dropped,
     a_shutdown_drops_the_handlers,
@@ -69,7 +69,7 @@ async fn a_shutdown_answers_what_was_accepted<R: TestRuntime>(runtime: R) {
     assert!(server.links().is_empty());
 }
 
-async fn a_shutdown_ends_by_its_deadline_whatever_handlers_do<R: TestRuntime>(
+async fn r26_a_shutdown_ends_by_its_deadline_whatever_handlers_do<R: TestRuntime>(
     runtime: R,
 ) {
     let (server, client, _) = ends::pair(&runtime).await;

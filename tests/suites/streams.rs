@@ -254,6 +254,7 @@ fn a_server_that_accepts_and_closes_is_not_stormed() {
         let listener = tokio::net::TcpListener::bind(ends::ANYWHERE).await.unwrap();
         let rules = AutoReconnectTimeoutHandler::new()
             .delay(Duration::from_millis(1))
+            .spread(Duration::ZERO)
             .max_retries(Some(RETRIES));
         let client = TcpClient::builder()
             .server(listener.local_addr().unwrap())

@@ -191,6 +191,11 @@ async fn one_server_does_not_notify_in_anothers_name<R: TestRuntime>(runtime: R)
     assert_eq!(soon(&runtime, news.next()).await.unwrap().text(), "real");
 }
 
+/// Rules for a client that has its server to itself.
+fn at_once<R: TestRuntime>() -> AutoReconnectTimeoutHandler<R> {
+    AutoReconnectTimeoutHandler::new().spread(Duration::ZERO)
+}
+
 async fn a_subscription_is_renewed_before_a_reconnect_is_announced<
     R: TestRuntime,
 >(
@@ -198,7 +203,7 @@ async fn a_subscription_is_renewed_before_a_reconnect_is_announced<
 ) {
     let (server, address) = hub(&runtime).await;
     let client = client_builder(&runtime, address.parse().unwrap())
-        .reconnect_when_lost(AutoReconnectTimeoutHandler::new())
+        .reconnect_when_lost(at_once())
         .build();
     client.connect().await.unwrap();
     let mut news = client.subscribe("news").await.unwrap();
@@ -240,7 +245,7 @@ async fn a_renewal_that_is_refused_ends_the_subscription<R: TestRuntime>(
     server.pubsub_with(Layers::new(), move |_| counter.next() == 0);
     let address = listen(&server).await;
     let client = client_builder(&runtime, address)
-        .reconnect_when_lost(AutoReconnectTimeoutHandler::new())
+        .reconnect_when_lost(at_once())
         .build();
     client.connect().await.unwrap();
     let mut news = client.subscribe("news").await.unwrap();
@@ -278,7 +283,7 @@ async fn a_reconnect_that_is_given_up_ends_subscriptions<R: TestRuntime>(
     runtime: R,
 ) {
     let (server, address) = hub(&runtime).await;
-    let rules = AutoReconnectTimeoutHandler::new()
+    let rules = at_once()
         .max_retries(Some(1))
         .delay(Duration::from_millis(1));
     let client = client_builder(&runtime, address.parse().unwrap())

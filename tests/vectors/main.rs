@@ -15,6 +15,7 @@ mod reference;
 mod section;
 mod sha256_stream;
 mod two_layers;
+mod x25519;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,7 +23,7 @@ use std::path::Path;
 
 /// The files of vectors, each with the module of its name; `packify_bad` is in
 /// `packify`.
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "hmac",
     "messages",
     "messages_bad",
@@ -31,6 +32,7 @@ const FILES: [&str; 8] = [
     "peer",
     "sha256_stream",
     "two_layers",
+    "x25519",
 ];
 
 #[test]

@@ -32,3 +32,8 @@ pub fn connection() -> Option<Connection> {
         now,
     ))
 }
+
+/// The same of the plugin with key pairs.
+pub fn plugin(seed: &[u8; 32]) -> netaio_asymmetric::X25519CipherPlugin {
+    netaio_asymmetric::X25519CipherPlugin::new(seed)
+}

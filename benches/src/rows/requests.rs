@@ -134,13 +134,15 @@ fn with_rivals(
         depth,
         content,
     };
-    beside_floor(name, arguments, shape)
+    let row = beside_floor(name, arguments, shape);
+    #[cfg(feature = "rivals")]
+    let row = row
         .subject("tarpc", move || rivals::tarpc::rate(depth, content, span))
-        .subject("zeromq", move || rivals::zeromq::rate(depth, content, span))
-        .guest("Python netaio", move || {
-            rivals::python::rate(depth, content, span, false)
-        })
-        .guest("Python netaio, uvloop", move || {
-            rivals::python::rate(depth, content, span, true)
-        })
+        .subject("zeromq", move || rivals::zeromq::rate(depth, content, span));
+    row.guest("Python netaio", move || {
+        rivals::python::rate(depth, content, span, false)
+    })
+    .guest("Python netaio, uvloop", move || {
+        rivals::python::rate(depth, content, span, true)
+    })
 }

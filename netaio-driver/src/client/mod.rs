@@ -25,7 +25,7 @@ use crate::handler::{AuthFailure, Incoming, IntoOutcome, handler_methods};
 use crate::known_server::{Attempt, KnownServer, ServerOptions};
 use crate::link::{Link, LinkLabel, Owner, Submitted};
 use crate::peers::{SharedPeers, peer_methods};
-use crate::reconnect::AutoReconnectTimeoutHandler;
+use crate::reconnect::{AutoReconnectTimeoutHandler, Cause};
 use crate::reply::ReplyFuture;
 use crate::request::RequestBuilder;
 use crate::runtime::{ByteStream, Runtime, WrapStream, until};
@@ -542,6 +542,9 @@ impl<R: Runtime> TcpClient<R> {
             self.config_for(&server.options()),
         )?;
         let old = server.install(link.clone(), attempt)?;
+        // In this order, or one that is added meanwhile would be missed.
+        let known = self.inner.peers.at(link.remote());
+        link.set_peer(known.map(|known| known.peer));
         if let Some(old) = old.filter(|old| !old.is_closed()) {
             old.abort(CloseReason::Local);
         }
@@ -709,7 +712,7 @@ impl<R: Runtime> Owner<R> for Inner<R> {
         let wanted = *reason != CloseReason::Local;
         let again = client.inner.reconnect.clone().filter(|_| wanted);
         let id = again.as_ref().map(|_| client.next_id());
-        let events = client.inner.peers.disconnected(link.remote());
+        let events = client.inner.peers.server_left(link.remote());
         client.inner.note_peers(&events, Some(link));
         let attempt = known.as_ref().and_then(|known| known.lost(link, id));
         if let Some(known) = known {
@@ -723,7 +726,7 @@ impl<R: Runtime> Owner<R> for Inner<R> {
         if let (Some(again), Some(attempt)) = (again, attempt) {
             let weak = client.downgrade();
             let task = async move {
-                let result = again.run(weak, attempt).await;
+                let result = again.run(weak, attempt, Cause::Lost).await;
                 if let Err(error) = result {
                     tracing::warn!(%error, "the connection is lost");
                 }

@@ -34,10 +34,11 @@ use crate::random::Random;
 use crate::request::{OuterUse, Request};
 use crate::requests::{Arrival, RequestId, Requests};
 use crate::router::Router;
-use crate::sealed::Sealed;
+use crate::sealed::{Sealed, Sealing};
 use crate::time::Instant;
 use crate::wire::header::Header;
 use crate::wire::message::Message;
+use crate::wire::message_type::MessageType;
 
 /// One stream, seen from either end.
 ///
@@ -64,6 +65,9 @@ pub struct Connection {
     keepalive_timer: KeepaliveTimer,
     /// Since when a request of the peer waits that cannot be taken in.
     held_up: Option<Instant>,
+    /// Whether requests that had not been sent have been taken back, since they
+    /// cannot be answered any more.
+    withdrawn: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -111,6 +115,7 @@ impl Connection {
             frame_timer,
             keepalive_timer: KeepaliveTimer::new(now),
             held_up: None,
+            withdrawn: false,
         }
     }
 
@@ -273,6 +278,22 @@ impl Connection {
             self.exchange
                 .seal(message, with, outer, None, peer.as_deref())?;
         Ok(Sealed::new(&frame))
+    }
+
+    /// What seals a message for this connection apart from it.
+    pub fn sealing(&mut self) -> Sealing {
+        self.exchange.sealing(self.stream.peer.clone())
+    }
+
+    /// Whether sealing a message of this type with these layers takes long, and
+    /// is better done [apart](Self::sealing).
+    pub fn is_costly(
+        &self,
+        message_type: MessageType,
+        inner: &Layers,
+        outer: OuterUse,
+    ) -> bool {
+        self.exchange.is_costly(message_type, inner, outer)
     }
 
     /// Answers a message that was dispatched, with its route's layers.

@@ -108,9 +108,17 @@ impl Connection {
         };
         let (reason, replies) = (reason.clone(), *replies);
         if self.eof.is_some() || !replies {
-            // No reply can come any more.
-            let written = self.stream.written();
-            if let Some((request, sent)) = self.exchange.pop_failed(written) {
+            // No reply can come any more. What is said not to have been sent is
+            // not sent, though the rest is.
+            if !core::mem::replace(&mut self.withdrawn, true) {
+                let left = self.stream.left();
+                let places = self.exchange.requests.withdraw(left);
+                if !places.is_empty() {
+                    self.stream.withdraw(&places);
+                }
+            }
+            let begun = self.stream.enqueued;
+            if let Some((request, sent)) = self.exchange.pop_failed(begun) {
                 let error = RequestError::Disconnected { sent, reason };
                 return Some(Action::Failed { request, error });
             }

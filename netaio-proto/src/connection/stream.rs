@@ -4,6 +4,7 @@
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::net::SocketAddr;
+use core::ops::Range;
 
 use bytes::{Buf as _, Bytes};
 
@@ -66,6 +67,21 @@ impl Stream {
     /// Bytes that have been handed to the socket.
     pub(super) fn written(&self) -> u64 {
         self.enqueued.saturating_sub(self.on_the_way() as u64)
+    }
+
+    /// Bytes that have left our hands: written, or taken to be.
+    pub(super) fn left(&self) -> u64 {
+        self.enqueued - self.outgoing.remaining() as u64
+    }
+
+    /// Takes back what lies in these places, nothing of which has left.
+    pub(super) fn withdraw(&mut self, places: &[Range<u64>]) {
+        let left = self.left();
+        let lengths = places.iter().map(|place| place.end - place.start);
+        self.enqueued -= lengths.sum::<u64>();
+        let places = places.iter();
+        self.outgoing
+            .cut_out(places.map(|place| place.start - left..place.end - left));
     }
 
     fn on_the_way(&self) -> usize {
@@ -171,12 +187,13 @@ impl Carrier for Stream {
         now: Instant,
         _to: SocketAddr,
         frame: SealedFrame,
-    ) -> Result<u64, SendError> {
+    ) -> Result<Range<u64>, SendError> {
+        let start = self.enqueued;
         self.enqueued += frame.header.frame_length() as u64;
         self.outgoing
             .push([&frame.header.encode(), frame.fields.packed()], frame.body);
         self.arm_write_timer(now);
-        Ok(self.enqueued)
+        Ok(start..self.enqueued)
     }
 
     fn queued(&self) -> usize {

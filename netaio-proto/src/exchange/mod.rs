@@ -10,6 +10,7 @@ mod receive;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::ops::Range;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +28,7 @@ use crate::random::Random;
 use crate::request::{Correlation, OuterUse, Request};
 use crate::requests::{NewRequest, RequestId, Requests};
 use crate::router::Router;
+use crate::sealed::Sealing;
 use crate::time::Instant;
 use crate::wire::auth_fields::{AuthFields, RID_LENGTH};
 use crate::wire::header::Header;
@@ -39,14 +41,14 @@ pub(crate) trait Carrier {
     /// arrive twice or in another order.
     const DATAGRAMS: bool;
 
-    /// Takes a frame on its way; gives the position of its end among all bytes
+    /// Takes a frame on its way; gives its place among all bytes, or datagrams,
     /// that were ever taken.
     fn push(
         &mut self,
         now: Instant,
         to: SocketAddr,
         frame: SealedFrame,
-    ) -> Result<u64, SendError>;
+    ) -> Result<Range<u64>, SendError>;
 
     /// Bytes that wait to be sent.
     fn queued(&self) -> usize;
@@ -174,11 +176,18 @@ impl Exchange {
             layers,
             outer,
             accepts,
+            sealed,
         } = request;
         let message_type = message.message_type();
         let target = self.requests.intern(to, message.uri());
         let bytes = rid.map(u64::to_be_bytes);
-        let end = self.push(carrier, to, message, &layers, outer, bytes)?;
+        let place = match sealed {
+            None => self.push(carrier, to, message, &layers, outer, bytes)?,
+            Some(sealed) => {
+                let (none, neither) = (Layers::new(), OuterUse::NEITHER);
+                self.push(carrier, to, *sealed, &none, neither, bytes)?
+            }
+        };
         self.counters.requests += 1;
         let new = NewRequest {
             rid,
@@ -188,13 +197,14 @@ impl Exchange {
             outer,
             accepts,
             timeout,
-            end,
+            place,
         };
         Ok(self.requests.insert(self.now, new))
     }
 
     /// Asks the other end for a sign of life. `false` if the answer could be
-    /// taken for another request's, or might never come.
+    /// taken for another request's, or might never come, or if asking would cost
+    /// as much work as the endpoint's own layer makes it.
     pub(crate) fn probe<C: Carrier>(
         &mut self,
         carrier: &mut C,
@@ -202,10 +212,13 @@ impl Exchange {
         patience: Duration,
     ) -> bool {
         let exact = self.requests.are_answered_by_id() || self.asked_with_ids;
-        let fits = match self.config.role {
-            Role::Client => exact || self.requests.len() == 0,
-            Role::Server => exact,
-        };
+        // Whoever looks at the clock must not be kept busy.
+        let cheap = !self.config.layers.is_costly(MessageType::REQUEST_URI);
+        let fits = cheap
+            && match self.config.role {
+                Role::Client => exact || self.requests.len() == 0,
+                Role::Server => exact,
+            };
         if self.probe.is_some() {
             return true;
         }
@@ -258,12 +271,12 @@ impl Exchange {
         inner: &Layers,
         outer: OuterUse,
         rid: Option<[u8; RID_LENGTH]>,
-    ) -> Result<u64, SendError> {
+    ) -> Result<Range<u64>, SendError> {
         let peer = carrier.peer(to);
         let frame = self.seal(message, inner, outer, rid, peer.as_deref())?;
-        let end = carrier.push(self.now, to, frame)?;
+        let place = carrier.push(self.now, to, frame)?;
         self.counters.frames_out += 1;
-        Ok(end)
+        Ok(place)
     }
 
     /// Seals a message for a peer, with some of the endpoint's own plugins.
@@ -277,6 +290,23 @@ impl Exchange {
     ) -> Result<SealedFrame, SendError> {
         let outer = outer.of(&self.config.layers);
         seal(message, inner, &outer, rid, &mut self.context(peer))
+    }
+
+    /// What seals a message for a peer apart from here.
+    pub(crate) fn sealing(&mut self, peer: Option<Arc<Peer>>) -> Sealing {
+        let config = Arc::clone(&self.config);
+        Sealing::new(config, self.unix_time, self.random.bytes(), peer)
+    }
+
+    /// Whether sealing a message of this type takes long.
+    pub(crate) fn is_costly(
+        &self,
+        message_type: MessageType,
+        inner: &Layers,
+        outer: OuterUse,
+    ) -> bool {
+        inner.is_costly(message_type)
+            || outer.auth && self.config.layers.is_costly(message_type)
     }
 
     fn context<'a>(&'a mut self, peer: Option<&'a Peer>) -> Context<'a> {

@@ -61,7 +61,7 @@ impl Exchange {
                 return self.outer_failed(carrier, from, envelope, rid, error);
             }
         }
-        let verified = self.config.layers.auth.is_some();
+        let verified = self.config.layers.authenticates();
         let Some(message) = envelope.into_message() else {
             return self.rejected(carrier, from, ProtocolError::BadUriLength);
         };
@@ -235,7 +235,7 @@ impl Exchange {
         error: OpenError,
     ) -> Outcome {
         let id = rid.map(u64::from_be_bytes);
-        match self.find_unsealed(carrier, from, &envelope, id) {
+        match self.find_unsealed(carrier, from, &envelope, id, &error) {
             Some((Match::Request(request), message)) => {
                 return self.deliver(carrier, from, request, message, false);
             }
@@ -287,6 +287,7 @@ impl Exchange {
         from: Origin,
         envelope: &Envelope,
         rid: Option<u64>,
+        error: &OpenError,
     ) -> Option<(Match, Message)> {
         if self.requests.unsealed() == 0 {
             return None;
@@ -304,9 +305,13 @@ impl Exchange {
                 cipher: false,
             },
         ];
+        // The auth plugin has been asked, and what it said holds: it may have
+        // taken note of this message, and would not let it pass again.
+        let passed = !matches!(error, OpenError::Auth(_));
+        let ways = ways.into_iter().filter(|way| passed || !way.auth);
         ways.into_iter().find_map(|way| {
             let mut attempt = envelope.clone();
-            let layers = way.of(&own.layers);
+            let layers = OuterUse { auth: false, ..way }.of(&own.layers);
             self.open(carrier, from, &layers, &mut attempt).ok()?;
             let message = attempt.into_message()?;
             let kind = message.message_type();
@@ -334,7 +339,11 @@ impl Exchange {
     ) -> Outcome {
         let kind = message.message_type();
         let name = self.config.types.name(kind).unwrap_or_default();
-        let answerable = !kind.is_reply() && !name.contains("ERROR");
+        let asks = !kind.is_reply() && !name.contains("ERROR");
+        // What came first is answered. A second answer in the clear would end
+        // the request of whoever sent a datagram that the network has doubled.
+        let again = matches!(error, AuthError::Replayed | AuthError::Reflected);
+        let answerable = asks && !again;
         let (layer, layers) = match route {
             Some(route) => (LayerKind::Inner, route.layers()),
             None => (LayerKind::Outer, &self.config.layers),
@@ -448,7 +457,7 @@ impl Exchange {
         self.counters.dispatched += 1;
         let layers = route.layers();
         // Who has passed a check of either layer is who it says it is.
-        let authentic = layers.auth.is_some();
+        let authentic = layers.authenticates();
         let answerable = !message.message_type().is_reply();
         let (uri, length) = (message.uri(), message.length());
         let reply = answerable
@@ -472,7 +481,10 @@ impl Exchange {
         let python = self.config.compatibility == Compatibility::Python;
         // Answers are taken in even when all is full, so they are not all
         // answered, even if Python would.
-        let is_reply = message.message_type().is_reply();
+        // A custom type may be an answer as well. If it comes late, nobody asks
+        // for it any more, and it must not be answered all the same.
+        let kind = message.message_type();
+        let is_reply = kind.is_reply() || self.requests.is_answer_type(kind);
         let answerable = !is_reply || python && !self.is_full(carrier);
         let default = self.router.default_route();
         let none = Layers::new();
@@ -512,7 +524,7 @@ impl Exchange {
         layers: &Layers,
         authentic: bool,
     ) -> ReplyToken {
-        let authentic = authentic || self.config.layers.auth.is_some();
+        let authentic = authentic || self.config.layers.authenticates();
         self.in_flight.begin(ReplyTo {
             address: from.address,
             rid,

@@ -4,6 +4,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::net::SocketAddr;
+use core::ops::Range;
 
 use super::Datagram;
 use crate::action::{CloseReason, Hint, TimeoutContext};
@@ -81,6 +82,22 @@ impl Datagrams {
         datagram
     }
 
+    /// Takes back the datagrams in these places, none of which has left.
+    pub(super) fn withdraw(&mut self, places: &[Range<u64>]) {
+        let mut at = self.sent();
+        self.enqueued -= places.len() as u64;
+        let mut places = places.iter().peekable();
+        let bytes = &mut self.bytes;
+        self.queue.retain(|datagram| {
+            let taken = places.next_if(|place| place.start == at).is_some();
+            at += 1;
+            if taken {
+                *bytes -= datagram.bytes.len() + DATAGRAM_OVERHEAD;
+            }
+            !taken
+        });
+    }
+
     /// Datagrams that were ever taken out.
     pub(super) fn sent(&self) -> u64 {
         self.enqueued - self.queue.len() as u64
@@ -95,11 +112,11 @@ impl Carrier for Datagrams {
         _now: Instant,
         to: SocketAddr,
         frame: SealedFrame,
-    ) -> Result<u64, SendError> {
+    ) -> Result<Range<u64>, SendError> {
         self.fits(&frame)?;
         let bytes = frame.to_bytes();
         self.enqueue(Datagram { to, bytes });
-        Ok(self.enqueued)
+        Ok(self.enqueued - 1..self.enqueued)
     }
 
     fn queued(&self) -> usize {

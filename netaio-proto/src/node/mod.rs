@@ -21,7 +21,7 @@ use crate::config::{Compatibility, EndpointConfig};
 use crate::counters::Counters;
 use crate::decoder::decode_datagram;
 use crate::error::{ProtocolError, RequestError, SendError};
-use crate::exchange::{Exchange, Origin};
+use crate::exchange::{Carrier as _, Exchange, Origin};
 use crate::in_flight::{InFlight, Reply};
 use crate::peers::{LossReason, PeerError, PeerEvent, PeerManagement, Peers};
 use crate::plugin::{Layers, Peer};
@@ -29,10 +29,12 @@ use crate::random::Random;
 use crate::request::{OuterUse, Request};
 use crate::requests::{Arrival, Expired, RequestId, Requests};
 use crate::router::{HandlerId, Router};
+use crate::sealed::Sealing;
 use crate::subscriptions::{SubscribeError, Subscriptions};
 use crate::time::Instant;
 use crate::wire::frame::Frame;
 use crate::wire::message::Message;
+use crate::wire::message_type::MessageType;
 
 /// One socket of datagrams, and the many remote ends it talks with.
 ///
@@ -383,6 +385,23 @@ impl Node {
         Ok(to.len())
     }
 
+    /// What seals a message to an address apart from this node.
+    pub fn sealing(&mut self, to: SocketAddr) -> Sealing {
+        let peer = self.datagrams.peer(canonical(to));
+        self.exchange.sealing(peer)
+    }
+
+    /// Whether sealing a message of this type with these layers takes long, and
+    /// is better done [apart](Self::sealing).
+    pub fn is_costly(
+        &self,
+        message_type: MessageType,
+        inner: &Layers,
+        outer: OuterUse,
+    ) -> bool {
+        self.exchange.is_costly(message_type, inner, outer)
+    }
+
     /// Answers a message that was dispatched, with its route's layers.
     ///
     /// # Errors
@@ -430,7 +449,10 @@ impl Node {
             return;
         }
         self.exchange.in_flight.clear();
+        // What is said not to have been sent is not sent, though the rest is.
         let sent = self.datagrams.sent();
+        let places = self.exchange.requests.withdraw(sent);
+        self.datagrams.withdraw(&places);
         while let Some((request, sent)) = self.exchange.requests.pop_failed(sent) {
             let reason = CloseReason::Local;
             let error = RequestError::Disconnected { sent, reason };
@@ -709,7 +731,6 @@ mod tests {
     use core::time::Duration;
 
     use super::*;
-    use crate::wire::message_type::MessageType;
 
     #[test]
     fn a_hint_counts_from_when_the_request_was_sent_however_late_the_timer() {

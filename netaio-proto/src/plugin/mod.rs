@@ -6,22 +6,32 @@
 //! the same way. [`Layers::seal`] and [`Layers::open`] are the only two places
 //! that apply a layer.
 
+mod both;
 mod hmac;
 mod null;
 mod peer;
+#[cfg(feature = "std")]
+mod replay_guard;
+mod replay_memory;
 mod sha256_stream;
 
 use alloc::sync::Arc;
 use core::fmt;
+use core::sync::atomic::AtomicBool;
 
+pub use both::Both;
 pub use hmac::HmacAuthPlugin;
 pub use null::{NullAuthPlugin, NullCipherPlugin};
 pub use peer::{DefaultPeerPlugin, Peer, PeerPlugin};
+#[cfg(feature = "std")]
+pub use replay_guard::ReplayGuard;
+pub use replay_memory::{Refusals, ReplayMemory};
 pub use sha256_stream::Sha256StreamCipherPlugin;
 
 use crate::error::{AuthError, PluginError};
 use crate::random::Random;
 use crate::wire::message::Envelope;
+use crate::wire::message_type::MessageType;
 
 /// Authenticates messages.
 ///
@@ -40,7 +50,8 @@ pub trait AuthPlugin: fmt::Debug + Send + Sync {
         context: &mut Context<'_>,
     ) -> Result<(), PluginError>;
 
-    /// Whether a received message carries a valid proof.
+    /// Whether a received message carries a valid proof. Called once for each
+    /// message at each layer, so that a plugin may count or remember them.
     ///
     /// # Errors
     ///
@@ -60,6 +71,38 @@ pub trait AuthPlugin: fmt::Debug + Send + Sync {
     /// broadcast is sealed once for everybody.
     fn is_peer_specific(&self) -> bool {
         false
+    }
+
+    /// Whether a message that passes is from somebody who is meant to send some.
+    /// If not, it still counts as anybody's: over UDP nobody is sent more than
+    /// came, and a refusal is marked as unverified.
+    fn authenticates(&self) -> bool {
+        true
+    }
+
+    /// Whether making a proof for a message of this type takes so long that
+    /// nobody should have to wait for it: then drivers make it apart
+    /// ([`Sealing`](crate::Sealing)), with
+    /// [`make_unless`](Self::make_unless).
+    fn is_costly(&self, message_type: MessageType) -> bool {
+        let _ = message_type;
+        false
+    }
+
+    /// Does what [`make`](Self::make) does, and gives up soon after `cancelled`
+    /// has been set, if it takes long.
+    ///
+    /// # Errors
+    ///
+    /// [`PluginError::Cancelled`] if it gave up; otherwise as `make`.
+    fn make_unless(
+        &self,
+        cancelled: &AtomicBool,
+        envelope: &mut Envelope,
+        context: &mut Context<'_>,
+    ) -> Result<(), PluginError> {
+        let _ = cancelled;
+        self.make(envelope, context)
     }
 }
 
@@ -92,6 +135,73 @@ pub trait CipherPlugin: fmt::Debug + Send + Sync {
     /// broadcast is sealed once for everybody.
     fn is_peer_specific(&self) -> bool {
         false
+    }
+}
+
+/// A plugin that is also looked at from elsewhere, or is in several layers.
+impl<P: AuthPlugin + ?Sized> AuthPlugin for Arc<P> {
+    fn make(
+        &self,
+        envelope: &mut Envelope,
+        context: &mut Context<'_>,
+    ) -> Result<(), PluginError> {
+        (**self).make(envelope, context)
+    }
+
+    fn check(
+        &self,
+        envelope: &Envelope,
+        context: &mut Context<'_>,
+    ) -> Result<(), AuthError> {
+        (**self).check(envelope, context)
+    }
+
+    fn error_text(&self) -> &str {
+        (**self).error_text()
+    }
+
+    fn is_peer_specific(&self) -> bool {
+        (**self).is_peer_specific()
+    }
+
+    fn authenticates(&self) -> bool {
+        (**self).authenticates()
+    }
+
+    fn is_costly(&self, message_type: MessageType) -> bool {
+        (**self).is_costly(message_type)
+    }
+
+    fn make_unless(
+        &self,
+        cancelled: &AtomicBool,
+        envelope: &mut Envelope,
+        context: &mut Context<'_>,
+    ) -> Result<(), PluginError> {
+        (**self).make_unless(cancelled, envelope, context)
+    }
+}
+
+/// A plugin that is also looked at from elsewhere, or is in several layers.
+impl<P: CipherPlugin + ?Sized> CipherPlugin for Arc<P> {
+    fn encrypt(
+        &self,
+        envelope: &mut Envelope,
+        context: &mut Context<'_>,
+    ) -> Result<(), PluginError> {
+        (**self).encrypt(envelope, context)
+    }
+
+    fn decrypt(
+        &self,
+        envelope: &mut Envelope,
+        context: &mut Context<'_>,
+    ) -> Result<(), PluginError> {
+        (**self).decrypt(envelope, context)
+    }
+
+    fn is_peer_specific(&self) -> bool {
+        (**self).is_peer_specific()
     }
 }
 
@@ -160,6 +270,18 @@ impl Layers {
             || self.cipher.as_ref().is_some_and(|p| p.is_peer_specific())
     }
 
+    /// Whether who has passed the auth plugin is who it says it is.
+    pub fn authenticates(&self) -> bool {
+        self.auth.as_ref().is_some_and(|auth| auth.authenticates())
+    }
+
+    /// Whether sealing a message of this type takes so long that nobody should
+    /// have to wait for it.
+    pub fn is_costly(&self, message_type: MessageType) -> bool {
+        let auth = self.auth.as_ref();
+        auth.is_some_and(|auth| auth.is_costly(message_type))
+    }
+
     /// The way out: encrypts, then authenticates.
     ///
     /// # Errors
@@ -170,11 +292,25 @@ impl Layers {
         envelope: &mut Envelope,
         context: &mut Context<'_>,
     ) -> Result<(), PluginError> {
+        self.seal_unless(&AtomicBool::new(false), envelope, context)
+    }
+
+    /// The same, which gives up soon after `cancelled` has been set.
+    ///
+    /// # Errors
+    ///
+    /// [`PluginError`] of the plugin that could not do its work.
+    pub fn seal_unless(
+        &self,
+        cancelled: &AtomicBool,
+        envelope: &mut Envelope,
+        context: &mut Context<'_>,
+    ) -> Result<(), PluginError> {
         if let Some(cipher) = &self.cipher {
             cipher.encrypt(envelope, context)?;
         }
         if let Some(auth) = &self.auth {
-            auth.make(envelope, context)?;
+            auth.make_unless(cancelled, envelope, context)?;
         }
         Ok(())
     }

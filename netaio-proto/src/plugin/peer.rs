@@ -4,9 +4,10 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::error::PluginError;
-use crate::wire::packify::{self, Value};
+use crate::wire::packify::{self, Kind, Raw, Value};
 
 /// A peer's identity: an id, and data that a [`PeerPlugin`] can parse. Both are
 /// optional on the wire; a peer without an id is nobody.
@@ -83,27 +84,44 @@ impl PeerPlugin for DefaultPeerPlugin {
 
     /// Like Python, takes any container of exactly two; unlike Python, refuses
     /// an id or data that is neither bytes nor nothing.
+    ///
+    /// Reads in place: anybody may send this, so it takes memory for the id and
+    /// the data alone.
     fn unpack(&self, content: &[u8]) -> Result<Peer, PluginError> {
-        let items = match packify::unpack(content).map_err(other)? {
-            Value::Tuple(items) | Value::List(items) | Value::Set(items) => items,
-            Value::Dict(entries) => entries.into_iter().map(|e| e.0).collect(),
-            _ => Vec::new(),
-        };
-        let [id, data]: [Value; 2] =
-            items.try_into().map_err(|_| other("not a pair"))?;
+        let packed = Raw::new(content).map_err(other)?;
+        // What a set or a dict has twice counts once.
+        let distinct = matches!(packed.kind(), Kind::Set | Kind::Dict);
+        let items = packed.items().into_iter().flatten();
+        let keys = packed.entries().into_iter().flatten().map(|(key, _)| key);
+        let mut parts = SmallVec::<[Option<&[u8]>; 2]>::new();
+        for item in items.chain(keys) {
+            let part = optional_bytes(&item)?;
+            if distinct && parts.contains(&part) {
+                continue;
+            }
+            if parts.len() == parts.inline_size() {
+                return Err(not_a_pair());
+            }
+            parts.push(part);
+        }
+        let [id, data] = parts.into_inner().map_err(|_| not_a_pair())?;
         Ok(Peer {
-            id: optional_bytes(id)?,
-            data: optional_bytes(data)?,
+            id: id.map(Bytes::copy_from_slice),
+            data: data.map(Bytes::copy_from_slice),
         })
     }
 }
 
-fn optional_bytes(value: Value) -> Result<Option<Bytes>, PluginError> {
-    match value {
-        Value::None => Ok(None),
-        Value::Bytes(bytes) | Value::Bytearray(bytes) => Ok(Some(bytes.into())),
+fn optional_bytes<'a>(value: &Raw<'a>) -> Result<Option<&'a [u8]>, PluginError> {
+    match (value.kind(), value.as_bytes()) {
+        (Kind::None, _) => Ok(None),
+        (_, Some(bytes)) => Ok(Some(bytes)),
         _ => Err(other("a peer's id and data are bytes")),
     }
+}
+
+fn not_a_pair() -> PluginError {
+    other("not a pair")
 }
 
 fn other(error: impl alloc::string::ToString) -> PluginError {

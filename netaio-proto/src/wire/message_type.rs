@@ -227,6 +227,12 @@ impl TypeSet {
         }
     }
 
+    pub(crate) fn extend(&mut self, other: Self) {
+        for (word, more) in self.0.iter_mut().zip(other.0) {
+            *word |= more;
+        }
+    }
+
     pub(crate) fn contains(&self, message_type: MessageType) -> bool {
         let code = message_type.0;
         self.0

@@ -130,6 +130,16 @@ def add_options(ap):
         help='lock byte code; default: single-sig lock of the seed',
     )
     ap.add_argument(
+        '--tapescript-with',
+        metavar='HEX,..',
+        help='seeds that sign as well, for a multisig lock',
+    )
+    ap.add_argument(
+        '--tapescript-script',
+        metavar='HEX',
+        help='byte code that a taproot lock of the seed commits to',
+    )
+    ap.add_argument(
         '--tapescript-layer', choices=['outer', 'inner'], default='outer'
     )
     ap.add_argument(
@@ -165,6 +175,22 @@ def add_options(ap):
         type=float,
         default=600,
         help='safety: leave after so many seconds',
+    )
+
+
+def witness_func(a):
+    """Makes witnesses of several signatures, or of a taproot key."""
+    import tapescript
+
+    if a.tapescript_script:
+        script = tapescript.Script.from_bytes(bytes.fromhex(a.tapescript_script))
+        return lambda seed, fields: tapescript.make_taproot_witness_keyspend(
+            seed, fields, script
+        )
+    others = [bytes.fromhex(s) for s in a.tapescript_with.split(',')]
+    return lambda seed, fields: b''.join(
+        tapescript.make_single_sig_witness(s, fields).bytes
+        for s in [seed, *others]
     )
 
 
@@ -216,9 +242,14 @@ class Plugins:
                 if a.tapescript_lock
                 else tapescript.make_single_sig_lock(SigningKey(seed).verify_key)
             )
-            p = TapescriptAuthPlugin(
-                {'seed': seed, 'lock': lock, 'use_peer_lock': a.tapescript_peer_lock}
-            )
+            config = {
+                'seed': seed,
+                'lock': lock,
+                'use_peer_lock': a.tapescript_peer_lock,
+            }
+            if a.tapescript_with or a.tapescript_script:
+                config['witness_func'] = witness_func(a)
+            p = TapescriptAuthPlugin(config)
             data['lock'] = tapescript.make_single_sig_lock(
                 SigningKey(seed).verify_key
             ).bytes

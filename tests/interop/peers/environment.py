@@ -82,7 +82,7 @@ def make(folder, packages):
         create(folder)
         pip = [python, '-m', 'pip', '--disable-pip-version-check', '--no-input']
         run(240, *(pip + ['install', '--quiet', '--retries', '2'] + packages))
-        run(60, python, '-c', 'import netaio')
+        run(60, python, '-c', 'import nacl, netaio, tapescript')
     except Failed as e:
         with open(failure, 'w') as f:
             f.write(str(e))

@@ -37,6 +37,9 @@ use crate::skip::skip;
 
 pub use process::Process;
 
+/// What is in the environment: the library, and what its plugins with key pairs
+/// are made of.
+const PACKAGES: [&str; 3] = ["netaio==0.0.9", "tapescript==0.7.2", "PyNaCl>=1.5"];
 /// How long a whole script, a single operation or a command may take.
 const OPERATION_LIMIT: Duration = Duration::from_secs(60);
 /// How long a program may take to listen. Interpreters are slow to start on a
@@ -92,7 +95,8 @@ fn make_environment() -> Result<Environment, String> {
         return Err("The Python programs need a Unix system.".to_owned());
     }
     let folder = target_directory().join("python-netaio-0.0.9");
-    let args = [folder.display().to_string(), "netaio==0.0.9".to_owned()];
+    let mut args = vec![folder.display().to_string()];
+    args.extend(PACKAGES.map(str::to_owned));
     for name in ["python3", "python"] {
         let installer = match Process::start(name, "environment.py", &args) {
             Ok(installer) => installer,
@@ -128,6 +132,35 @@ fn target_directory() -> PathBuf {
         Some(directory) => directory.to_owned(),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
     }
+}
+
+/// Runs tapescript byte code, `run_scripts.py`: a job as that takes it, and its
+/// results.
+///
+/// # Panics
+///
+/// If there are none within a minute.
+#[track_caller]
+#[must_use]
+pub fn run_scripts(environment: &Environment, job: &Value) -> Vec<Value> {
+    let process = environment.start("run_scripts.py", &[]);
+    process.send(job);
+    let is_result = |event: &Value| event.get("results").is_some();
+    let event = process.wait_for(is_result, OPERATION_LIMIT);
+    assert!(process.stop(), "{}", process.story());
+    event["results"].as_array().cloned().unwrap_or_default()
+}
+
+/// The example `secure_node` in Python, `secure_node.py`: its mode, and a port.
+///
+/// # Panics
+///
+/// If it does not start.
+#[track_caller]
+#[must_use]
+pub fn secure_node(environment: &Environment, mode: &str, port: u16) -> Process {
+    let args = [mode.to_owned(), port.to_string()];
+    environment.start("secure_node.py", &args)
 }
 
 /// A TCP server, `py_server.py`.

@@ -40,7 +40,9 @@ impl Default for DecodeLimits {
 ///
 /// Takes memory for what is there, never for what is only announced: a
 /// [`Value`] for each item, and an item takes at least 2 packed bytes. That is 16
-/// times the input at worst, for a list of nothing but `None`.
+/// times the input at worst, for a list of nothing but `None`; and up to 48
+/// times while equal items are looked for in a set or a dict. [`check`] and
+/// [`Raw`](super::Raw) take none.
 pub fn unpack(packed: &[u8]) -> Result<Value, UnpackError> {
     unpack_with(packed, DecodeLimits::default())
 }

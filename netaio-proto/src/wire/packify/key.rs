@@ -32,7 +32,7 @@ pub(super) fn distinct<'v>(
 ) -> Result<Vec<Distinct>, Unhashable> {
     let mut nans = 0;
     let mut seen = BTreeMap::new();
-    let mut distinct = Vec::<Distinct>::new();
+    let mut distinct = Vec::<Distinct>::with_capacity(values.size_hint().0);
     for (index, value) in values.enumerate() {
         let key = Key::of(value, &mut nans)?;
         let place = *seen.entry(key).or_insert(distinct.len());
@@ -85,8 +85,12 @@ impl<'v> Key<'v> {
             Value::Float(float) => Self::float(*float, nans),
             Value::Decimal(decimal) => return Self::decimal(decimal, nans),
             Value::Tuple(items) => {
-                let keys = items.iter().map(|item| Self::of(item, nans));
-                Self::Tuple(keys.collect::<Result<_, _>>()?)
+                // With no room to spare: there can be many, each in the next.
+                let mut keys = Vec::with_capacity(items.len());
+                for item in items {
+                    keys.push(Self::of(item, nans)?);
+                }
+                Self::Tuple(keys)
             }
             Value::Bytearray(_)
             | Value::List(_)

@@ -1,0 +1,65 @@
+//! What is fuzzed: a module a target. Each takes an input, which is made of any
+//! bytes, and panics if what it is about does not hold for that.
+//!
+//! The targets in `fuzz_targets` give these modules to libFuzzer;
+//! `tests/corpus` gives them what that has found before. The README beside this
+//! says how to run, add and reproduce.
+#![forbid(unsafe_code)]
+
+pub mod auth_fields;
+pub mod body;
+pub mod connection;
+pub mod frames;
+pub mod hmac;
+pub mod layers;
+pub mod node;
+pub mod packify;
+pub mod pair;
+pub mod peer;
+pub mod sha256_stream;
+pub mod tapescript;
+
+use arbitrary::{Arbitrary, Unstructured};
+
+/// A module that is fuzzed.
+#[derive(Debug)]
+pub struct Target {
+    /// Its name, and that of its corpus.
+    pub name: &'static str,
+    /// Runs it with the input that these bytes make.
+    pub run: fn(&[u8]),
+}
+
+macro_rules! target {
+    ($name:ident) => {
+        Target {
+            name: stringify!($name),
+            run: |bytes| {
+                if let Some(input) = read::<$name::Input<'_>>(bytes) {
+                    $name::run(input);
+                }
+            },
+        }
+    };
+}
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    target!(auth_fields),
+    target!(body),
+    target!(connection),
+    target!(frames),
+    target!(hmac),
+    target!(layers),
+    target!(node),
+    target!(packify),
+    target!(pair),
+    target!(peer),
+    target!(sha256_stream),
+    target!(tapescript),
+];
+
+/// The input that these bytes make, as in libFuzzer's glue.
+pub fn read<'a, I: Arbitrary<'a>>(bytes: &'a [u8]) -> Option<I> {
+    I::arbitrary_take_rest(Unstructured::new(bytes)).ok()
+}
