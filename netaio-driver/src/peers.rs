@@ -113,21 +113,23 @@ impl SharedPeers {
         self.events.subscribe()
     }
 
-    /// Changes the table, and tells what has happened by that.
+    /// Tells what has happened to peers, once connections know who is at their
+    /// other ends: whoever hears of a peer may write to it at once.
+    pub(crate) fn tell(&self, events: &[PeerEvent]) {
+        for event in events {
+            tracing::debug!(?event, "peer");
+            self.events.send(event);
+        }
+    }
+
+    /// Changes the table; gives what has happened by that.
     fn change<T>(
         &self,
         change: impl FnOnce(&mut Peers) -> T,
     ) -> (T, Vec<PeerEvent>) {
-        let (outcome, events) = {
-            let mut peers = lock(&self.peers);
-            let outcome = change(&mut peers);
-            let events = std::iter::from_fn(|| peers.poll_event());
-            (outcome, events.collect::<Vec<_>>())
-        };
-        for event in &events {
-            tracing::debug!(?event, "peer");
-            self.events.send(event);
-        }
+        let mut peers = lock(&self.peers);
+        let outcome = change(&mut peers);
+        let events = std::iter::from_fn(|| peers.poll_event()).collect();
         (outcome, events)
     }
 }

@@ -509,6 +509,7 @@ impl<R: Runtime> Inner<R> {
                 lock(&self.subscriptions).remove_subscriber(link.id());
             }
         }
+        self.peers.tell(events);
     }
 
     fn stop_listening(&self) {

@@ -676,6 +676,7 @@ impl<R: Runtime> Inner<R> {
     /// other ends.
     fn note_peers(&self, events: &[PeerEvent], own: Option<&Link<R>>) {
         self.peers.introduce(events, own, || self.links());
+        self.peers.tell(events);
     }
 }
 
