@@ -139,6 +139,17 @@ fn a_peer_that_takes_no_byte_for_a_while_is_given_up() {
 }
 
 #[test]
+fn what_waits_to_be_written_has_its_time_from_when_it_began_to_wait() {
+    let mut client = client(EndpointConfig::default());
+    let none = Layers::new();
+    let notice = || message(MessageType::NOTIFY_URI, "x", "");
+    client.send(at(0), notice(), &none).unwrap();
+    let _ = written(&mut client);
+    client.send(at(100_000), notice(), &none).unwrap();
+    assert_eq!(client.poll_timeout(), Some(at(130_000)));
+}
+
+#[test]
 fn nothing_stalls_when_nothing_waits_to_be_written() {
     let mut client = client(EndpointConfig::default());
     let notice = || message(MessageType::NOTIFY_URI, "news", "");

@@ -134,9 +134,9 @@ impl Stream {
                 break;
             };
             self.notice_bytes -= frame.len().saturating_add(NOTICE_OVERHEAD);
+            self.arm_write_timer(now);
             self.enqueued += frame.len() as u64;
             self.outgoing.push_shared(frame);
-            self.arm_write_timer(now);
         }
         if self.notices.is_empty() && self.notices.capacity() > 0 {
             self.notices = VecDeque::new();
@@ -151,9 +151,15 @@ impl Stream {
         });
     }
 
+    /// Before bytes are put in: if none wait, those are awaited from now on. The
+    /// timer of earlier ones may still be there, since whoever writes need not
+    /// say so.
     fn arm_write_timer(&mut self, now: Instant) {
-        if self.write_timer.is_none() {
-            self.rearm_write_timer(now);
+        if self.on_the_way() == 0 {
+            self.write_timer = Some(WriteTimer {
+                since: now,
+                written: self.written(),
+            });
         }
     }
 
@@ -188,11 +194,11 @@ impl Carrier for Stream {
         _to: SocketAddr,
         frame: SealedFrame,
     ) -> Result<Range<u64>, SendError> {
+        self.arm_write_timer(now);
         let start = self.enqueued;
         self.enqueued += frame.header.frame_length() as u64;
         self.outgoing
             .push([&frame.header.encode(), frame.fields.packed()], frame.body);
-        self.arm_write_timer(now);
         Ok(start..self.enqueued)
     }
 
