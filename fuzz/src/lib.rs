@@ -16,8 +16,10 @@ pub mod node;
 pub mod packify;
 pub mod pair;
 pub mod peer;
+pub mod replays;
 pub mod sha256_stream;
 pub mod tapescript;
+pub mod x25519;
 
 use arbitrary::{Arbitrary, Unstructured};
 
@@ -55,8 +57,10 @@ pub const TARGETS: &[Target] = &[
     target!(packify),
     target!(pair),
     target!(peer),
+    target!(replays),
     target!(sha256_stream),
     target!(tapescript),
+    target!(x25519),
 ];
 
 /// The input that these bytes make, as in libFuzzer's glue.

@@ -93,8 +93,10 @@ replayed! {
     packify
     pair
     peer
+    replays
     sha256_stream
     tapescript
+    x25519
 }
 
 #[test]
