@@ -370,6 +370,30 @@ fn a_custom_type_that_answers_too_late_is_not_answered_itself() {
 }
 
 #[test]
+fn a_node_that_sends_no_ids_is_not_meant_by_an_answer_with_one() {
+    let mut node = node(EndpointConfig {
+        correlation: Correlation::Off,
+        ..EndpointConfig::default()
+    });
+    let asked = Request::new(request("asked", ""));
+    let id = node.request(at(0), host(2), asked).unwrap();
+    let _ = only_sent(&mut node);
+    // What became of an answer of this node's own that came too late, say.
+    let mut other = message(MessageType::NOT_FOUND, "asked", "");
+    let fields = other.fields_mut();
+    fields.set_bytes(AuthFields::RID, &[7; 8]).unwrap();
+    node.handle_datagram(at(1), host(2), &encoded(&other));
+    let stray = told(&mut node);
+    assert!(
+        matches!(&stray[..], [Action::Unrouted { reply: None, .. }]),
+        "{stray:?}"
+    );
+    let answer = message(MessageType::RESPOND_URI, "asked", "");
+    node.handle_datagram(at(2), host(2), &encoded(&answer));
+    assert_eq!(ends(&mut node).first().map(|(ended, _)| *ended), Some(id));
+}
+
+#[test]
 fn a_request_that_is_said_not_to_have_been_sent_is_not_sent_afterwards() {
     let mut node = node(EndpointConfig::default());
     node.handle_datagram(at(0), host(3), &request_with_id("asked", "?", 9));

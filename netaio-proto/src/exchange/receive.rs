@@ -94,7 +94,14 @@ impl Exchange {
         let id = rid.map(u64::from_be_bytes).filter(|_| own);
         let kind = message.message_type();
         let uri = message.uri();
-        match self.requests.find(self.now, from.address, kind, uri, id) {
+        // A node that sends none is not meant by an answer with one. On a stream
+        // it may have been passed on by a peer that knows nothing of ids.
+        let foreign = C::DATAGRAMS && !own && rid.is_some();
+        let found = match foreign {
+            true => Match::None,
+            false => self.requests.find(self.now, from.address, kind, uri, id),
+        };
+        match found {
             Match::Request(request) => {
                 self.deliver(carrier, from, request, message, verified)
             }
