@@ -43,7 +43,8 @@ pub(crate) struct Shared<R: Runtime> {
     pub(crate) endpoint: Arc<Endpoint<Incoming<R>>>,
     pub(crate) owner: Weak<dyn Owner<R>>,
     label: LinkLabel,
-    config: Arc<EndpointConfig>,
+    /// Its own, which may differ from the endpoint's.
+    pub(crate) config: Arc<EndpointConfig>,
     state: Mutex<LinkState>,
     /// Cut off: no handler is to be called any more.
     aborted: AtomicBool,

@@ -78,8 +78,11 @@ impl<R: Runtime> NodeTask<R> {
         socket: R::UdpSocket,
         own: SocketAddr,
     ) -> Self {
-        let handlers =
-            Handlers::new(node.runtime.clone(), Arc::clone(&node.endpoint));
+        let handlers = Handlers::new(
+            node.runtime.clone(),
+            Arc::clone(&node.endpoint),
+            &node.endpoint.config.limits,
+        );
         node.lock().node.set_router(handlers.router());
         Self {
             span: tracing::debug_span!("node", %own),

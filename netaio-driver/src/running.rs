@@ -5,12 +5,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, Stream as _};
 use netaio_proto::{
-    AuthFailed, Connection, HandlerId, Instant, Message, Node, ReplyToken, Router,
-    SendError,
+    AuthFailed, Connection, HandlerId, Instant, Limits, Message, Node, ReplyToken,
+    Router, SendError,
 };
 
 use crate::endpoint::{Endpoint, Snapshot};
@@ -30,6 +31,8 @@ pub(crate) struct Handlers<R, I> {
     /// how many of these may.
     unanswerable: usize,
     most: usize,
+    /// How long each may take.
+    timeout: Option<Duration>,
     /// What is to be answered, and the bytes that it has.
     finished: Vec<(ReplyToken, Finished)>,
     finished_bytes: usize,
@@ -65,13 +68,18 @@ impl Future for Running {
 }
 
 impl<R: Runtime, I> Handlers<R, I> {
-    pub(crate) fn new(runtime: R, endpoint: Arc<Endpoint<I>>) -> Self {
+    pub(crate) fn new(
+        runtime: R,
+        endpoint: Arc<Endpoint<I>>,
+        limits: &Limits,
+    ) -> Self {
         Self {
             runtime: Box::new(runtime),
             snapshot: endpoint.snapshot(),
             running: None,
             unanswerable: 0,
-            most: endpoint.config.limits.max_in_flight,
+            most: limits.max_in_flight,
+            timeout: limits.handler_timeout,
             finished: Vec::new(),
             finished_bytes: 0,
             endpoint,
@@ -160,7 +168,7 @@ impl<R: Runtime, I> Handlers<R, I> {
         future: Pin<Box<dyn Future<Output = Answer> + Send>>,
     ) -> Pin<Box<dyn Future<Output = Finished> + Send>> {
         let log = Arc::clone(&self.endpoint.log);
-        let Some(most) = self.endpoint.config.limits.handler_timeout else {
+        let Some(most) = self.timeout else {
             let future = future.map(Finished::Answer);
             return Box::pin(guarded_future(log, future));
         };

@@ -99,7 +99,11 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             None => tracing::debug_span!("connection", from = %link.remote()),
         };
         let runtime = shared.runtime.clone();
-        let handlers = Handlers::new(runtime, Arc::clone(&shared.endpoint));
+        let handlers = Handlers::new(
+            runtime,
+            Arc::clone(&shared.endpoint),
+            &shared.config.limits,
+        );
         link.lock().connection.set_router(handlers.router());
         Self {
             link,
@@ -263,8 +267,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
     /// Runs handlers, unless so much waits to be written that what they answer
     /// would only wait with it.
     fn dispatch(&mut self, context: &mut Context<'_>) {
-        let limits = &self.link.shared().endpoint.config.limits;
-        let mark = limits.outgoing_high_water;
+        let mark = self.link.shared().config.limits.outgoing_high_water;
         while self.queued + self.handlers.answer_bytes() < mark
             && let Some(dispatch) = self.dispatches.pop_front()
         {
