@@ -50,7 +50,7 @@ fn decode(pieces: &[&[u8]], give: fn(&mut FrameDecoder, &[u8])) -> Vec<Verdict> 
             };
             assert_eq!(Some(before - decoder.buffered()), expected);
             frames.push(match frame {
-                Ok(envelope) => Ok(envelope.into_message().expect("checked")),
+                Ok(message) => Ok(message),
                 Err(bad) => Err((bad.error.to_string(), bad.message, bad.fields)),
             });
         }

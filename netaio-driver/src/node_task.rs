@@ -68,7 +68,7 @@ enum Work {
         from: SocketAddr,
         reply: Option<ReplyToken>,
     },
-    AuthFailed(AuthFailed),
+    AuthFailed(Box<AuthFailed>),
     TimedOut(Late, TimedOut),
 }
 
@@ -199,7 +199,7 @@ impl<R: Runtime> NodeTask<R> {
                     self.handlers
                         .dispatch(handler, message, reply, incoming, context);
                 }
-                Work::AuthFailed(failed) => self.handlers.auth_failed(failed),
+                Work::AuthFailed(failed) => self.handlers.auth_failed(*failed),
                 Work::TimedOut(late, timed_out) => {
                     self.node.timed_out(timed_out);
                     self.late.push(late);

@@ -71,7 +71,7 @@ pub(crate) struct ConnectionTask<R: Runtime, S> {
 
 /// Something to do that needs user code, and so no lock.
 enum Work {
-    AuthFailed(AuthFailed),
+    AuthFailed(Box<AuthFailed>),
     TimedOut(Late, TimedOut),
 }
 
@@ -252,7 +252,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         let mut work = std::mem::take(&mut self.work);
         for work in work.drain(..) {
             match work {
-                Work::AuthFailed(failed) => self.handlers.auth_failed(failed),
+                Work::AuthFailed(failed) => self.handlers.auth_failed(*failed),
                 Work::TimedOut(late, timed_out) => {
                     if let Some(owner) = self.link.shared().owner.upgrade() {
                         owner.timed_out(&self.link, timed_out);

@@ -1,5 +1,6 @@
 //! What a connection asks its caller to do.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 use core::net::SocketAddr;
@@ -62,7 +63,7 @@ pub enum Action {
     },
     /// A message did not pass an auth plugin. It goes to no handler, whatever
     /// is done about this action.
-    AuthFailed(AuthFailed),
+    AuthFailed(Box<AuthFailed>),
     /// The peer sent something that cannot be used. The connection goes on,
     /// unless a `Closed` follows.
     Rejected {

@@ -6,10 +6,10 @@ use core::fmt;
 use bytes::{Buf as _, BytesMut};
 
 use crate::error::ProtocolError;
-use crate::wire::auth_fields::{AuthFields, check_section};
+use crate::wire::auth_fields::AuthFields;
 use crate::wire::frame::Frame;
 use crate::wire::header::Header;
-use crate::wire::message::{Envelope, Message};
+use crate::wire::message::{Envelope, Message, uri_end};
 use crate::wire::message_type::MessageTypes;
 
 /// Room to read into at first, and the least later on. A great many connections
@@ -37,8 +37,8 @@ const SPLIT_OFF: usize = 8 * 1024;
 ///     assert!(decoder.next_frame(&types).is_none());
 /// }
 /// decoder.push(&bytes[bytes.len() - 1..]);
-/// let envelope = decoder.next_frame(&types).expect("complete")?;
-/// assert_eq!(envelope.into_message().expect("well formed").uri(), b"a");
+/// let message = decoder.next_frame(&types).expect("complete")?;
+/// assert_eq!(message.uri(), b"a");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Default)]
@@ -134,7 +134,7 @@ impl FrameDecoder {
     pub fn next_frame(
         &mut self,
         types: &MessageTypes,
-    ) -> Option<Result<Envelope, BadFrame>> {
+    ) -> Option<Result<Message, BadFrame>> {
         let frame = Frame::parse(self.pending())?;
         let length = frame.length();
         if let Err(error) = verdict(&frame, types) {
@@ -142,12 +142,13 @@ impl FrameDecoder {
             self.skip(length);
             return Some(Err(bad));
         }
-        if length < SPLIT_OFF {
-            let envelope = copy_out(&frame);
-            self.skip(length);
-            return Some(Ok(envelope));
+        if length >= SPLIT_OFF {
+            let header = frame.header;
+            return self.split_off(header).map(Ok);
         }
-        self.split_off(frame.header).map(Ok)
+        let message = Message::from_checked(&frame);
+        self.skip(length);
+        Some(Ok(message))
     }
 
     /// Passes over the next frame without decoding it; `false` while it is not
@@ -183,10 +184,12 @@ impl FrameDecoder {
         self.buffer.capacity() > self.buffered()
     }
 
+    #[inline]
     fn pending(&self) -> &[u8] {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
+    #[inline]
     fn skip(&mut self, length: usize) {
         self.start = self.start.saturating_add(length).min(self.end);
     }
@@ -209,7 +212,7 @@ impl FrameDecoder {
     }
 
     /// Takes a large frame out of the buffer without copying its body.
-    fn split_off(&mut self, header: Header) -> Option<Envelope> {
+    fn split_off(&mut self, header: Header) -> Option<Message> {
         let pending = self.buffered();
         let length = header.frame_length();
         self.buffer.advance(self.start.min(self.buffer.len()));
@@ -222,11 +225,12 @@ impl FrameDecoder {
         let body_start = Header::LENGTH + usize::from(header.auth_length);
         let body = frame.split_off(body_start.min(length));
         let auth = frame.get(Header::LENGTH..).unwrap_or_default();
-        Some(Envelope {
+        let envelope = Envelope {
             message_type: header.message_type,
             fields: AuthFields::from_checked(auth),
             body,
-        })
+        };
+        envelope.into_message()
     }
 }
 
@@ -234,15 +238,16 @@ impl FrameDecoder {
 pub(crate) fn decode_datagram(
     frame: &Frame<'_>,
     types: &MessageTypes,
-) -> Result<Envelope, Box<BadFrame>> {
+) -> Result<Message, Box<BadFrame>> {
     let complete = frame.length() == frame.header.frame_length();
     match verdict(frame, types) {
-        Ok(()) if complete => Ok(copy_out(frame)),
+        Ok(()) if complete => Ok(Message::from_checked(frame)),
         Ok(()) => Err(BadFrame::new(frame, ProtocolError::Truncated).into()),
         Err(error) => Err(BadFrame::new(frame, error).into()),
     }
 }
 
+#[inline]
 fn verdict(frame: &Frame<'_>, types: &MessageTypes) -> Result<(), ProtocolError> {
     frame.check(types)?;
     frame.verify_checksum()
@@ -250,23 +255,13 @@ fn verdict(frame: &Frame<'_>, types: &MessageTypes) -> Result<(), ProtocolError>
 
 impl BadFrame {
     fn new(frame: &Frame<'_>, error: ProtocolError) -> Self {
-        let readable = check_section(frame.auth).is_ok();
-        let envelope = readable.then(|| copy_out(frame));
-        let fields = envelope.as_ref().map(|e| e.fields.clone());
+        let fields = AuthFields::from_packed(frame.auth).ok();
+        let whole = fields.is_some() && uri_end(frame.body).is_some();
         Self {
             error,
-            message: envelope.and_then(Envelope::into_message),
+            message: whole.then(|| Message::from_checked(frame)),
             fields: fields.unwrap_or_default(),
         }
-    }
-}
-
-/// A frame that has been checked, in buffers of its own.
-fn copy_out(frame: &Frame<'_>) -> Envelope {
-    Envelope {
-        message_type: frame.header.message_type,
-        fields: AuthFields::from_checked(frame.auth),
-        body: BytesMut::from(frame.body),
     }
 }
 
@@ -289,7 +284,7 @@ mod tests {
     fn decode_all(decoder: &mut FrameDecoder) -> Vec<Message> {
         let types = MessageTypes::default();
         core::iter::from_fn(|| decoder.next_frame(&types))
-            .map(|frame| frame.unwrap().into_message().unwrap())
+            .map(Result::unwrap)
             .collect()
     }
 

@@ -6,34 +6,42 @@
 //! requests with an id leave when they are ready, and so do all datagrams, which
 //! keep no order.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use smallvec::SmallVec;
 
 use crate::action::ReplyToken;
-use crate::plugin::Layers;
+use crate::request::OuterUse;
+use crate::router::RouteLayers;
 use crate::wire::auth_fields::RID_LENGTH;
 use crate::wire::message::Message;
 
 /// What a reply has to be sent with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ReplyTo {
     /// Who asked.
     pub(crate) address: SocketAddr,
     /// The request's id, to be repeated.
     pub(crate) rid: Option<[u8; RID_LENGTH]>,
-    /// The request's URI.
-    pub(crate) uri: Uri,
     /// The route's layers.
-    pub(crate) layers: Layers,
+    pub(crate) layers: RouteLayers,
     /// Without any layers, not even the endpoint's own.
     pub(crate) raw: bool,
-    /// Bytes of the message that is answered, which whoever answers it keeps.
-    pub(crate) length: usize,
     /// Most bytes of a reply that no handler made, to a source that may not be
     /// who it says it is: as many as came from there.
     pub(crate) room: Option<usize>,
+}
+
+impl ReplyTo {
+    /// Which of the endpoint's own plugins a reply is sealed with.
+    pub(crate) fn outer(&self) -> OuterUse {
+        match self.raw {
+            true => OuterUse::NEITHER,
+            false => OuterUse::default(),
+        }
+    }
 }
 
 /// What is answered.
@@ -61,22 +69,30 @@ impl Reply {
 
 /// A URI that is kept while its request is in flight; a short one needs no
 /// allocation.
-pub(crate) type Uri = SmallVec<[u8; 24]>;
+type Uri = SmallVec<[u8; 24]>;
 
+/// A place for a request. One that is free is kept as it is: most of it is
+/// written anew for the next request.
 #[derive(Debug)]
 struct Entry {
+    state: EntryState,
     generation: u32,
     serial: u64,
     to: ReplyTo,
-    state: EntryState,
+    /// The request's URI.
+    uri: Uri,
+    /// Bytes of the message that is answered, which whoever answers it keeps.
+    length: usize,
 }
 
 #[derive(Debug)]
 enum EntryState {
+    /// There is no request.
+    Free,
     /// The reply is not known yet.
     Open,
     /// The reply (or that there is none) waits for those before it.
-    Held(Option<Reply>),
+    Held(Option<Box<Reply>>),
 }
 
 /// All unanswered requests of an endpoint.
@@ -85,7 +101,7 @@ pub(crate) struct InFlight {
     connection: u64,
     /// Whether replies to requests without an id keep their order.
     in_order: bool,
-    slots: Vec<Option<Entry>>,
+    entries: Vec<Entry>,
     free: Vec<u32>,
     generation: u32,
     serial: u64,
@@ -100,7 +116,7 @@ impl InFlight {
         Self {
             connection,
             in_order,
-            slots: Vec::new(),
+            entries: Vec::new(),
             free: Vec::new(),
             generation: 0,
             serial: 0,
@@ -110,7 +126,7 @@ impl InFlight {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.entries.len() - self.free.len()
     }
 
     /// Bytes of the messages that are in flight.
@@ -123,98 +139,115 @@ impl InFlight {
         self.held_bytes
     }
 
-    pub(crate) fn begin(&mut self, to: ReplyTo) -> ReplyToken {
+    /// Notes a request for a URI, whose message has so many bytes.
+    #[inline]
+    pub(crate) fn begin(
+        &mut self,
+        to: ReplyTo,
+        uri: &[u8],
+        length: usize,
+    ) -> ReplyToken {
         self.generation = self.generation.wrapping_add(1);
         self.serial += 1;
-        self.bytes += to.length;
-        let entry = Entry {
-            generation: self.generation,
-            serial: self.serial,
-            to,
-            state: EntryState::Open,
-        };
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            (self.slots.len() - 1) as u32
-        });
-        if let Some(place) = self.slots.get_mut(slot as usize) {
-            *place = Some(entry);
+        self.bytes += length;
+        let (generation, serial) = (self.generation, self.serial);
+        let state = EntryState::Open;
+        let place = self.free.pop();
+        let slot = place.unwrap_or(self.entries.len() as u32);
+        match self.entries.get_mut(slot as usize) {
+            Some(entry) => {
+                entry.state = state;
+                entry.generation = generation;
+                entry.serial = serial;
+                entry.to = to;
+                entry.uri = Uri::from_slice(uri);
+                entry.length = length;
+            }
+            None => self.entries.push(Entry {
+                state,
+                generation,
+                serial,
+                to,
+                uri: Uri::from_slice(uri),
+                length,
+            }),
         }
         ReplyToken {
             connection: self.connection,
             slot,
-            generation: self.generation,
+            generation,
         }
     }
 
-    /// Notes the reply to a request, or that there is none; `false` if the
-    /// token is stale. Then take what may leave with
-    /// [`take_ready`](Self::take_ready).
-    #[must_use]
-    pub(crate) fn finish(
-        &mut self,
-        token: &ReplyToken,
-        reply: Option<Reply>,
-    ) -> bool {
-        if token.connection != self.connection {
-            return false;
-        }
-        let entry = self.slots.get_mut(token.slot as usize);
-        match entry.and_then(Option::as_mut) {
-            Some(entry) if entry.generation == token.generation => {
-                self.held_bytes += reply.as_ref().map_or(0, length);
-                entry.state = EntryState::Held(reply);
-                true
-            }
-            _ => false,
+    /// Whether the reply to a request may leave now.
+    #[inline]
+    pub(crate) fn turn(&self, token: &ReplyToken) -> Turn {
+        match self.entry(token) {
+            Some(entry) if !self.is_next(entry) => Turn::Later,
+            Some(entry) => Turn::Now(entry.to.clone()),
+            None => Turn::Stale,
         }
     }
 
-    /// The next reply that may leave, starting with the one in `slot` that was
-    /// just finished, and then those for the same URI that waited for it.
-    pub(crate) fn take_ready(
-        &mut self,
-        cursor: &mut Cursor,
-    ) -> Option<(ReplyTo, Option<Reply>)> {
-        let slot = match cursor {
-            Cursor::Finished(slot) => {
-                let slot = *slot;
-                let entry = self.slots.get(slot as usize)?.as_ref()?;
-                if !self.is_next(entry) {
-                    *cursor = Cursor::Done;
-                    return None;
-                }
-                slot
-            }
-            Cursor::After(uri) => self.next_held(uri)?,
-            Cursor::Done => return None,
-        };
-        let entry = self.slots.get_mut(slot as usize)?.take()?;
+    /// Keeps the reply to a request, or that there is none, until it is its turn.
+    pub(crate) fn hold(&mut self, token: &ReplyToken, reply: Option<Reply>) {
+        if let Some(entry) = self.entries.get_mut(token.slot as usize) {
+            self.held_bytes += reply.as_ref().map_or(0, length);
+            entry.state = EntryState::Held(reply.map(Box::new));
+        }
+    }
+
+    /// Ends a request. Gives the next whose reply may leave, if it waited for
+    /// this one's; that has to be ended as well.
+    #[inline]
+    pub(crate) fn end(&mut self, slot: u32) -> Option<Released> {
+        let entry = self.entries.get_mut(slot as usize)?;
+        let in_order = self.in_order && entry.to.rid.is_none();
+        entry.state = EntryState::Free;
+        entry.to.layers = RouteLayers::default();
+        self.bytes -= entry.length;
+        let uri = core::mem::take(&mut entry.uri);
         self.free.push(slot);
-        *cursor = if self.keeps_order(&entry) {
-            Cursor::After(entry.to.uri.clone())
-        } else {
-            Cursor::Done
-        };
-        let EntryState::Held(reply) = entry.state else {
+        if !in_order {
+            return None;
+        }
+        let slot = self.next_held(&uri)?;
+        let entry = self.entries.get_mut(slot as usize)?;
+        let held = core::mem::replace(&mut entry.state, EntryState::Open);
+        let EntryState::Held(reply) = held else {
             return None;
         };
-        self.held_bytes -= reply.as_ref().map_or(0, length);
-        self.bytes -= entry.to.length;
-        Some((entry.to, reply))
+        self.held_bytes -= reply.as_deref().map_or(0, length);
+        Some(Released {
+            slot,
+            to: entry.to.clone(),
+            reply: reply.map(|reply| *reply),
+        })
     }
 
     /// The URI of the request that this token answers.
     pub(crate) fn uri(&self, token: &ReplyToken) -> Option<&[u8]> {
-        let entry = self.slots.get(token.slot as usize)?.as_ref()?;
+        self.entry(token).map(|entry| &entry.uri[..])
+    }
+
+    /// The URI of the request in this place.
+    pub(crate) fn uri_of(&self, slot: u32) -> &[u8] {
+        let entry = self.entries.get(slot as usize);
+        entry.map_or(&[], |entry| &entry.uri)
+    }
+
+    #[inline]
+    fn entry(&self, token: &ReplyToken) -> Option<&Entry> {
+        let entry = self.entries.get(token.slot as usize)?;
         let fits = token.connection == self.connection
-            && token.generation == entry.generation;
-        fits.then_some(&entry.to.uri[..])
+            && token.generation == entry.generation
+            && matches!(entry.state, EntryState::Open);
+        fits.then_some(entry)
     }
 
     /// Forgets all: the connection is over.
     pub(crate) fn clear(&mut self) {
-        self.slots = Vec::new();
+        self.entries = Vec::new();
         self.free = Vec::new();
         self.held_bytes = 0;
         self.bytes = 0;
@@ -225,20 +258,18 @@ impl InFlight {
     /// Gives back memory if nothing is in flight.
     pub(crate) fn release(&mut self) {
         if self.len() == 0 {
-            self.slots = Vec::new();
+            self.entries = Vec::new();
             self.free = Vec::new();
         }
     }
 
-    fn keeps_order(&self, entry: &Entry) -> bool {
-        self.in_order && entry.to.rid.is_none()
-    }
-
     /// Whether no request before this one still keeps its URI's turn.
+    #[inline]
     fn is_next(&self, entry: &Entry) -> bool {
-        !self.keeps_order(entry)
+        !self.in_order
+            || entry.to.rid.is_some()
             || !self
-                .uncorrelated(&entry.to.uri)
+                .uncorrelated(&entry.uri)
                 .any(|(_, other)| other.serial < entry.serial)
     }
 
@@ -254,24 +285,32 @@ impl InFlight {
         &'a self,
         uri: &'a [u8],
     ) -> impl Iterator<Item = (usize, &'a Entry)> {
-        let entries = self.slots.iter().enumerate();
-        entries
-            .filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)))
-            .filter(move |(_, entry)| {
-                entry.to.rid.is_none() && entry.to.uri[..] == *uri
-            })
+        let entries = self.entries.iter().enumerate();
+        entries.filter(move |(_, entry)| {
+            entry.to.rid.is_none()
+                && !matches!(entry.state, EntryState::Free)
+                && entry.uri[..] == *uri
+        })
     }
 }
 
-/// Where [`InFlight::take_ready`] is.
+/// Whether a reply may leave.
 #[derive(Debug)]
-pub(crate) enum Cursor {
-    /// At the request that was just finished.
-    Finished(u32),
-    /// At those for the same URI that may have waited for it.
-    After(Uri),
-    /// At the end.
-    Done,
+pub(crate) enum Turn {
+    /// It may, and then its request [ends](InFlight::end).
+    Now(ReplyTo),
+    /// It waits for others: [hold](InFlight::hold) it.
+    Later,
+    /// The token is of no use any more.
+    Stale,
+}
+
+/// A reply that waited for another, and may leave now.
+#[derive(Debug)]
+pub(crate) struct Released {
+    pub(crate) slot: u32,
+    pub(crate) to: ReplyTo,
+    pub(crate) reply: Option<Reply>,
 }
 
 fn length(reply: &Reply) -> usize {

@@ -100,7 +100,7 @@ mod backoff;
 mod config;
 mod connection;
 mod counters;
-mod deadlines;
+
 mod decoder;
 mod error;
 mod exchange;

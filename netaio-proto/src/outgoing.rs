@@ -40,6 +40,7 @@ impl Outgoing {
         }
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, start: [&[u8]; 2], body: Bytes) {
         let [header, auth] = start;
         self.tail.put_slice(header);

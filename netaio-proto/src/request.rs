@@ -13,11 +13,17 @@ use crate::wire::message_type::{MessageType, TypeSet};
 pub struct Request {
     pub(crate) message: Message,
     pub(crate) timeout: Duration,
-    pub(crate) layers: Layers,
     pub(crate) outer: OuterUse,
+    pub(crate) special: Option<Box<Special>>,
+}
+
+/// What few requests have.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Special {
+    pub(crate) layers: Layers,
     pub(crate) accepts: TypeSet,
     /// The message with its layers, if that was done apart.
-    pub(crate) sealed: Option<Box<Message>>,
+    pub(crate) sealed: Option<Message>,
 }
 
 /// Python netaio's default timeout of a request.
@@ -29,10 +35,8 @@ impl Request {
         Self {
             message,
             timeout: DEFAULT_TIMEOUT,
-            layers: Layers::new(),
             outer: OuterUse::default(),
-            accepts: TypeSet::default(),
-            sealed: None,
+            special: None,
         }
     }
 
@@ -44,7 +48,9 @@ impl Request {
 
     /// The inner layers of the request and of its reply.
     pub fn layers(mut self, inner: Layers) -> Self {
-        self.layers = inner;
+        if !inner.is_empty() || self.special.is_some() {
+            self.special().layers = inner;
+        }
         self
     }
 
@@ -58,25 +64,28 @@ impl Request {
     /// custom types can be named; others change nothing.
     pub fn accept(mut self, message_type: MessageType) -> Self {
         if message_type.is_custom() {
-            self.accepts.insert(message_type);
+            self.special().accepts.insert(message_type);
         }
         self
     }
 
     /// The same for another connection than it was [sealed](crate::Sealing) for.
     pub fn unsealed(mut self) -> Self {
-        self.sealed = None;
+        if let Some(special) = &mut self.special {
+            special.sealed = None;
+        }
         self
     }
 
     /// Whether its layers have been [put on](crate::Sealing) already.
     pub fn is_sealed(&self) -> bool {
-        self.sealed.is_some()
+        self.special.as_ref().is_some_and(|s| s.sealed.is_some())
     }
 
     /// The inner layers of the request and of its reply.
     pub fn inner(&self) -> &Layers {
-        &self.layers
+        static NONE: Layers = Layers::new();
+        self.special.as_ref().map_or(&NONE, |s| &s.layers)
     }
 
     /// Which of the endpoint's own plugins are used.
@@ -87,6 +96,10 @@ impl Request {
     /// The message to send.
     pub fn message(&self) -> &Message {
         &self.message
+    }
+
+    pub(crate) fn special(&mut self) -> &mut Special {
+        self.special.get_or_insert_default()
     }
 }
 

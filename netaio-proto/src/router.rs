@@ -149,7 +149,7 @@ struct Routes {
 #[derive(Clone, Debug)]
 pub struct Route {
     handler: HandlerId,
-    layers: Layers,
+    layers: RouteLayers,
     /// For an ephemeral route: whether a message has taken it. Shared by all
     /// clones of the router, so that exactly one message does.
     taken: Option<Arc<AtomicBool>>,
@@ -163,7 +163,11 @@ impl Route {
 
     /// The inner layers that the messages must have, and their replies get.
     pub fn layers(&self) -> &Layers {
-        &self.layers
+        self.layers.get()
+    }
+
+    pub(crate) fn shared_layers(&self) -> RouteLayers {
+        self.layers.clone()
     }
 
     /// Whether the route serves one message only.
@@ -195,6 +199,22 @@ impl Route {
     }
 }
 
+/// A route's layers, shared with what is to be answered. Most routes have none,
+/// and then nothing is counted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RouteLayers(Option<Arc<Layers>>);
+
+impl RouteLayers {
+    fn new(layers: Layers) -> Self {
+        Self((!layers.is_empty()).then(|| Arc::new(layers)))
+    }
+
+    pub(crate) fn get(&self) -> &Layers {
+        static NONE: Layers = Layers::new();
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
 impl Router {
     /// A router without routes that answers everything with `NOT_FOUND`.
     pub fn new() -> Self {
@@ -210,7 +230,7 @@ impl Router {
     ) -> Option<HandlerId> {
         let route = Route {
             handler,
-            layers,
+            layers: RouteLayers::new(layers),
             taken: None,
         };
         let old = self.routes_mut(key.into()).lasting.replace(route);
@@ -226,7 +246,7 @@ impl Router {
     ) -> Option<HandlerId> {
         let route = Route {
             handler,
-            layers,
+            layers: RouteLayers::new(layers),
             taken: Some(Arc::default()),
         };
         let old = self.routes_mut(key.into()).ephemeral.replace(route);

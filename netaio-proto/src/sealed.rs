@@ -1,6 +1,5 @@
 //! Messages that are sealed once and sent to many.
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::AtomicBool;
@@ -163,8 +162,8 @@ impl Sealing {
     ) -> Result<Request, SendError> {
         let message = request.message.clone();
         let outer = request.outer;
-        let sealed = self.message(cancelled, message, &request.layers, outer)?;
-        request.sealed = Some(Box::new(sealed));
+        let sealed = self.message(cancelled, message, request.inner(), outer)?;
+        request.special().sealed = Some(sealed);
         Ok(request)
     }
 

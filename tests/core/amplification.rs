@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use netaio_proto::{
-    Action, AuthFailed, Compatibility, EndpointConfig, Layers, MessageType, Node,
-    Peer, PeerManagement, Request,
+    Action, Compatibility, EndpointConfig, Layers, MessageType, Node, Peer,
+    PeerManagement, Request,
 };
 
 use crate::datagrams::{
@@ -15,7 +15,7 @@ use crate::datagrams::{
 };
 use crate::frames::{at, message, request, sealed};
 use crate::network::GROUP;
-use crate::server::outer;
+use crate::server::{outer, refusal};
 
 /// Carries datagrams between two nodes until none is left; gives how many went
 /// each way.
@@ -150,12 +150,10 @@ fn whoever_is_not_authenticated_gets_no_more_than_it_sent() {
 /// Says to everybody who failed a check what is usually said.
 fn refuse(node: &mut Node) {
     for action in told(node) {
-        if let Action::AuthFailed(AuthFailed {
-            reply: Some(token),
-            default_reply: Some(refusal),
-            ..
-        }) = action
+        if let Action::AuthFailed(failed) = action
+            && failed.reply.is_some()
         {
+            let (token, refusal) = refusal(*failed);
             node.reply(at(0), token, refusal).unwrap();
         }
     }

@@ -35,8 +35,7 @@ pub(crate) fn frames(bytes: &[u8]) -> Vec<Message> {
     decoder.push(bytes);
     let types = MessageTypes::default();
     let frames = std::iter::from_fn(|| decoder.next_frame(&types));
-    let frames = frames.map(|frame| frame.unwrap().into_message().unwrap());
-    let frames = frames.collect();
+    let frames = frames.map(Result::unwrap).collect();
     assert_eq!(decoder.buffered(), 0);
     frames
 }

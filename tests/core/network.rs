@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use netaio_proto::sim::{self, Faults};
 use netaio_proto::{
-    Action, AuthFailed, Datagram, DefaultRoute, EndpointConfig, HandlerId, Instant,
-    Layers, LossReason, MessageType, Node, Peer, PeerEvent, PeerManagement, Router,
+    Action, Datagram, DefaultRoute, EndpointConfig, HandlerId, Instant, Layers,
+    LossReason, MessageType, Node, Peer, PeerEvent, PeerManagement, Router,
 };
+
+use crate::server::refusal;
 
 /// Where multicasts go.
 pub(crate) const GROUP: SocketAddr =
@@ -155,11 +157,10 @@ impl Network {
                 Action::Unrouted {
                     reply: Some(token), ..
                 } => who.node.no_reply(token),
-                Action::AuthFailed(AuthFailed {
-                    reply: Some(token),
-                    default_reply: Some(refusal),
-                    ..
-                }) => who.node.reply(now, token, refusal).expect("it is open"),
+                Action::AuthFailed(failed) if failed.reply.is_some() => {
+                    let (token, refusal) = refusal(*failed);
+                    who.node.reply(now, token, refusal).expect("it is open");
+                }
                 other => who.actions.push(other),
             }
         }

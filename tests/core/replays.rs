@@ -86,7 +86,7 @@ fn taken(server: &mut Connection, bytes: &[u8]) -> Result<(), Box<AuthFailed>> {
 fn outcome(action: Action) -> Result<(), Box<AuthFailed>> {
     match action {
         Action::Dispatch { .. } | Action::Reply { .. } => Ok(()),
-        Action::AuthFailed(failed) => Err(Box::new(failed)),
+        Action::AuthFailed(failed) => Err(failed),
         other => panic!("{other:?}"),
     }
 }

@@ -80,11 +80,10 @@ impl OurServer {
                 self.handled.push((handler, message.clone()));
                 self.handle(now, handler, &message, token);
             }
-            Action::AuthFailed(AuthFailed {
-                reply: Some(token),
-                default_reply: Some(reply),
-                ..
-            }) => self.reply(now, token, reply),
+            Action::AuthFailed(failed) if failed.reply.is_some() => {
+                let (token, refusal) = refusal(*failed);
+                self.reply(now, token, refusal);
+            }
             other => self.actions.push(other),
         }
     }
@@ -218,4 +217,10 @@ pub(crate) fn inner_with(secret: &str) -> Layers {
     Layers::new()
         .auth(HmacAuthPlugin::new(secret).hmac_field("hmac2"))
         .cipher(cipher)
+}
+
+/// How a message that failed authentication is usually answered.
+pub fn refusal(failed: AuthFailed) -> (ReplyToken, Message) {
+    let token = failed.reply.expect("it can be answered");
+    (token, failed.default_reply.expect("there is an answer"))
 }

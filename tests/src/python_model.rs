@@ -95,7 +95,7 @@ impl PythonModel {
             return false;
         };
         let mut envelope = match frame {
-            Ok(envelope) => envelope,
+            Ok(message) => message.into_envelope(),
             Err(bad) => {
                 match bad.error {
                     ProtocolError::BadChecksum { .. } => {

@@ -251,9 +251,8 @@ fn decode_in<'p>(pieces: impl Iterator<Item = &'p [u8]>) -> Message {
         decoder.push(piece);
         frame = decoder.next_frame(&types);
     }
-    let envelope = frame.expect("a frame").expect("a good frame");
     assert_eq!(decoder.buffered(), 0);
-    envelope.into_message().expect("a message")
+    frame.expect("a frame").expect("a good frame")
 }
 
 /// Whether a message of these parts fits a frame, whatever a sender may send.

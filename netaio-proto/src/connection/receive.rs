@@ -37,6 +37,7 @@ impl Connection {
     }
 
     /// Takes the next frame in, if one is there and may be taken.
+    #[inline]
     fn decode_next(&mut self) -> Option<Outcome> {
         let kind = self.decoder.header()?.message_type;
         // A custom type may be a reply as well: its id will tell.
@@ -63,9 +64,9 @@ impl Connection {
             exchange, stream, ..
         } = self;
         Some(match frame {
-            Ok(envelope) => {
+            Ok(message) => {
                 exchange.counters.frames_in += 1;
-                exchange.receive(stream, from, envelope)
+                exchange.receive(stream, from, message)
             }
             Err(bad) => exchange.reject_frame(stream, from, kind, bad),
         })

@@ -11,7 +11,7 @@ use bytes::{Buf as _, Bytes};
 use super::State;
 use crate::action::{CloseReason, Hint};
 use crate::error::SendError;
-use crate::exchange::{Carrier, SealedFrame};
+use crate::exchange::{Carried, Carrier};
 use crate::limits::{LagPolicy, Limits};
 use crate::outgoing::Outgoing;
 use crate::outgoing_total::{OutgoingShare, OutgoingTotal};
@@ -192,13 +192,13 @@ impl Carrier for Stream {
         &mut self,
         now: Instant,
         _to: SocketAddr,
-        frame: SealedFrame,
+        frame: Carried<'_>,
     ) -> Result<Range<u64>, SendError> {
         self.arm_write_timer(now);
         let start = self.enqueued;
         self.enqueued += frame.header.frame_length() as u64;
         self.outgoing
-            .push([&frame.header.encode(), frame.fields.packed()], frame.body);
+            .push([&frame.header.encode(), frame.auth], frame.body);
         Ok(start..self.enqueued)
     }
 

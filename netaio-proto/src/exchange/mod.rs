@@ -21,7 +21,7 @@ use crate::action::{CloseReason, Hint, ReplyToken};
 use crate::config::{EndpointConfig, Keepalive, Role};
 use crate::counters::Counters;
 use crate::error::{PluginError, SendError, TooLong};
-use crate::in_flight::{Cursor, InFlight, Reply, ReplyTo};
+use crate::in_flight::{InFlight, Released, Reply, ReplyTo, Turn};
 use crate::limits::Limits;
 use crate::plugin::{Context, Layers, Peer};
 use crate::random::Random;
@@ -47,7 +47,7 @@ pub(crate) trait Carrier {
         &mut self,
         now: Instant,
         to: SocketAddr,
-        frame: SealedFrame,
+        frame: Carried<'_>,
     ) -> Result<Range<u64>, SendError>;
 
     /// Bytes that wait to be sent.
@@ -82,15 +82,74 @@ pub(crate) struct SealedFrame {
     pub(crate) body: Bytes,
 }
 
+/// A frame on its way to a carrier.
+#[derive(Debug)]
+pub(crate) struct Carried<'a> {
+    pub(crate) header: Header,
+    pub(crate) auth: &'a [u8],
+    pub(crate) body: Bytes,
+}
+
 impl SealedFrame {
+    /// A message with its layers, and the id that it is to have.
+    fn new(
+        message_type: MessageType,
+        mut fields: AuthFields,
+        body: Bytes,
+        rid: Option<[u8; RID_LENGTH]>,
+    ) -> Result<Self, SendError> {
+        match rid {
+            Some(rid) => fields
+                .set_rid(rid)
+                .map_err(|_| PluginError::FieldsTooLong)?,
+            // One that came with a message which is passed on means nothing
+            // here.
+            None if fields.rid().is_some() => {
+                fields.remove(AuthFields::RID);
+            }
+            None => {}
+        }
+        let header = header_of(message_type, fields.packed(), &body)?;
+        Ok(Self {
+            header,
+            fields,
+            body,
+        })
+    }
+
+    fn push<C: Carrier>(
+        self,
+        carrier: &mut C,
+        now: Instant,
+        to: SocketAddr,
+    ) -> Result<Range<u64>, SendError> {
+        let frame = Carried {
+            header: self.header,
+            auth: self.fields.packed(),
+            body: self.body,
+        };
+        carrier.push(now, to, frame)
+    }
+
     /// The frame in one piece.
     pub(crate) fn to_bytes(&self) -> Bytes {
-        let mut bytes = Vec::with_capacity(self.header.frame_length());
-        bytes.extend_from_slice(&self.header.encode());
-        bytes.extend_from_slice(self.fields.packed());
-        bytes.extend_from_slice(&self.body);
-        bytes.into()
+        join(self.header, self.fields.packed(), &self.body)
     }
+}
+
+impl Carried<'_> {
+    /// The frame in one piece.
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        join(self.header, self.auth, &self.body)
+    }
+}
+
+fn join(header: Header, auth: &[u8], body: &[u8]) -> Bytes {
+    let mut bytes = Vec::with_capacity(header.frame_length());
+    bytes.extend_from_slice(&header.encode());
+    bytes.extend_from_slice(auth);
+    bytes.extend_from_slice(body);
+    bytes.into()
 }
 
 /// Where a frame came from.
@@ -173,19 +232,29 @@ impl Exchange {
         let Request {
             message,
             timeout,
-            layers,
             outer,
-            accepts,
-            sealed,
+            mut special,
         } = request;
         let message_type = message.message_type();
-        let target = self.requests.intern(to, message.uri());
+        let target = self.requests.target(to, message.uri());
         let bytes = rid.map(u64::to_be_bytes);
-        let place = match sealed {
-            None => self.push(carrier, to, message, &layers, outer, bytes)?,
-            Some(sealed) => {
-                let (none, neither) = (Layers::new(), OuterUse::NEITHER);
-                self.push(carrier, to, *sealed, &none, neither, bytes)?
+        let none = Layers::new();
+        let sealed = special.as_mut().and_then(|special| special.sealed.take());
+        let sent = match (sealed, &special) {
+            (Some(sealed), _) => {
+                let neither = OuterUse::NEITHER;
+                self.push(carrier, to, sealed, &none, neither, bytes)
+            }
+            (None, special) => {
+                let inner = special.as_ref().map_or(&none, |s| &s.layers);
+                self.push(carrier, to, message, inner, outer, bytes)
+            }
+        };
+        let place = match sent {
+            Ok(place) => place,
+            Err(error) => {
+                self.requests.forget(target);
+                return Err(error);
             }
         };
         self.counters.requests += 1;
@@ -193,9 +262,8 @@ impl Exchange {
             rid,
             message_type,
             target,
-            layers,
+            special,
             outer,
-            accepts,
             timeout,
             place,
         };
@@ -263,6 +331,7 @@ impl Exchange {
     }
 
     /// Seals a message and hands it to the carrier.
+    #[inline]
     pub(crate) fn push<C: Carrier>(
         &mut self,
         carrier: &mut C,
@@ -272,9 +341,20 @@ impl Exchange {
         outer: OuterUse,
         rid: Option<[u8; RID_LENGTH]>,
     ) -> Result<Range<u64>, SendError> {
-        let peer = carrier.peer(to);
-        let frame = self.seal(message, inner, outer, rid, peer.as_deref())?;
-        let place = carrier.push(self.now, to, frame)?;
+        let plain = inner.is_empty() && self.config.layers.is_empty();
+        let place = if plain && let Some(section) = message.fields().usual(rid) {
+            let header = header_of(message.message_type(), &section, message.body());
+            let frame = Carried {
+                header: header?,
+                auth: &section,
+                body: message.into_body(),
+            };
+            carrier.push(self.now, to, frame)?
+        } else {
+            let peer = carrier.peer(to);
+            let frame = self.seal(message, inner, outer, rid, peer.as_deref())?;
+            frame.push(carrier, self.now, to)?
+        };
         self.counters.frames_out += 1;
         Ok(place)
     }
@@ -319,49 +399,73 @@ impl Exchange {
     }
 
     /// Notes how a dispatched message is answered, and sends what may leave.
+    #[inline]
     pub(crate) fn conclude<C: Carrier>(
         &mut self,
         carrier: &mut C,
         token: &ReplyToken,
         reply: Option<Reply>,
     ) -> Result<(), SendError> {
-        if !self.in_flight.finish(token, reply) {
-            return Err(SendError::StaleToken);
-        }
-        let mut outcome = Ok(());
-        let mut cursor = Cursor::Finished(token.slot);
-        let mut own = true;
-        while let Some((to, reply)) = self.in_flight.take_ready(&mut cursor) {
-            if let Some(reply) = reply {
-                let sent = self.push_reply(carrier, &to, reply);
-                if own {
-                    outcome = sent;
-                }
+        let to = match self.in_flight.turn(token) {
+            Turn::Now(to) => to,
+            Turn::Later => {
+                self.in_flight.hold(token, reply);
+                return Ok(());
             }
-            own = false;
+            Turn::Stale => return Err(SendError::StaleToken),
+        };
+        let outcome = match reply {
+            Some(reply) => self.push_reply(carrier, token.slot, &to, reply),
+            None => Ok(()),
+        };
+        let mut next = self.in_flight.end(token.slot);
+        while let Some(Released { slot, to, reply }) = next {
+            if let Some(reply) = reply {
+                // Whoever made it has been told that it was taken.
+                let _ = self.push_reply(carrier, slot, &to, reply);
+            }
+            next = self.in_flight.end(slot);
         }
         outcome
     }
 
+    #[inline]
     fn push_reply<C: Carrier>(
         &mut self,
         carrier: &mut C,
+        slot: u32,
         to: &ReplyTo,
         reply: Reply,
     ) -> Result<(), SendError> {
+        let inner = to.layers.get();
         let room = to.room.filter(|_| reply.own || to.raw);
-        let sent = self.push_within(carrier, room, to, reply.message, &to.layers);
-        if sent.is_err() {
-            // Whoever asked must not wait for a reply that cannot be sent.
-            let text = "the reply cannot be sent";
-            if let Ok(sorry) = own_reply(MessageType::ERROR, &to.uri, text) {
-                // Without the route's layers: those may be what failed. If not
-                // even that can be sealed, nothing more can be said.
-                let none = Layers::new();
-                let _ = self.push_within(carrier, to.room, to, sorry, &none);
+        let sent = match room {
+            None => {
+                let outer = to.outer();
+                self.push(carrier, to.address, reply.message, inner, outer, to.rid)
+                    .map(drop)
             }
+            Some(room) => self.push_within(carrier, room, to, reply.message, inner),
+        };
+        if sent.is_err() {
+            self.push_sorry(carrier, slot, to);
         }
         sent
+    }
+
+    /// Tells whoever asked that the reply cannot be sent, since it must not wait
+    /// for it.
+    #[cold]
+    fn push_sorry<C: Carrier>(&mut self, carrier: &mut C, slot: u32, to: &ReplyTo) {
+        let text = "the reply cannot be sent";
+        let uri = self.in_flight.uri_of(slot);
+        if let Ok(sorry) = own_reply(MessageType::ERROR, uri, text) {
+            // Without the route's layers: those may be what failed. If not even
+            // that can be sealed, nothing more can be said.
+            let none = Layers::new();
+            let room = to.room.unwrap_or(usize::MAX);
+            let _ = self.push_within(carrier, room, to, sorry, &none);
+        }
     }
 
     /// Sends a reply that has at most `room` bytes, without its text if need be,
@@ -369,28 +473,21 @@ impl Exchange {
     fn push_within<C: Carrier>(
         &mut self,
         carrier: &mut C,
-        room: Option<usize>,
+        room: usize,
         to: &ReplyTo,
         reply: Message,
         inner: &Layers,
     ) -> Result<(), SendError> {
-        let outer = OuterUse {
-            auth: !to.raw,
-            cipher: !to.raw,
-        };
-        let Some(room) = room else {
-            let sent = self.push(carrier, to.address, reply, inner, outer, to.rid);
-            return sent.map(drop);
-        };
         let peer = carrier.peer(to.address);
         let kind = reply.message_type();
         let brief = kind.is_error().then(|| Message::new(kind, reply.uri(), ""));
         let brief = brief.and_then(Result::ok);
         for reply in [Some(reply), brief].into_iter().flatten() {
-            let frame = self.seal(reply, inner, outer, to.rid, peer.as_deref())?;
+            let frame =
+                self.seal(reply, inner, to.outer(), to.rid, peer.as_deref())?;
             if frame.header.frame_length() <= room {
                 self.counters.frames_out += 1;
-                return carrier.push(self.now, to.address, frame).map(drop);
+                return frame.push(carrier, self.now, to.address).map(drop);
             }
         }
         self.counters.withheld += 1;
@@ -465,7 +562,7 @@ pub(crate) fn seal(
     rid: Option<[u8; RID_LENGTH]>,
     context: &mut Context<'_>,
 ) -> Result<SealedFrame, SendError> {
-    let (message_type, mut fields, body) = if inner.is_empty() && outer.is_empty() {
+    let (message_type, fields, body) = if inner.is_empty() && outer.is_empty() {
         message.into_parts()
     } else {
         let mut envelope = message.into_envelope();
@@ -474,22 +571,7 @@ pub(crate) fn seal(
         let body = envelope.body.freeze();
         (envelope.message_type, envelope.fields, body)
     };
-    match rid {
-        Some(rid) => fields
-            .set_rid(rid)
-            .map_err(|_| PluginError::FieldsTooLong)?,
-        // One that came with a message which is passed on means nothing here.
-        None if fields.rid().is_some() => {
-            fields.remove(AuthFields::RID);
-        }
-        None => {}
-    }
-    let header = header_of(message_type, &fields, &body)?;
-    Ok(SealedFrame {
-        header,
-        fields,
-        body,
-    })
+    SealedFrame::new(message_type, fields, body, rid)
 }
 
 /// A reply that an endpoint makes itself; without the URI if that leaves no

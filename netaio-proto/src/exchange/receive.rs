@@ -1,6 +1,7 @@
 //! The way in: outer layers, then a request's reply or a route, inner layers,
 //! and an action.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::net::SocketAddr;
@@ -15,7 +16,7 @@ use crate::in_flight::ReplyTo;
 use crate::plugin::{Layers, OpenError};
 use crate::request::{Correlation, OuterUse};
 use crate::requests::{Match, RequestId, is_unlabelled};
-use crate::router::{DefaultRoute, Route};
+use crate::router::{DefaultRoute, Route, RouteLayers};
 use crate::wire::auth_fields::{AuthFields, RID_LENGTH};
 use crate::wire::frame::Frame;
 use crate::wire::message::{ERROR_URI, Envelope, Message};
@@ -47,25 +48,29 @@ impl Exchange {
     }
 
     /// Takes in a frame that is well formed.
+    #[inline]
     pub(crate) fn receive<C: Carrier>(
         &mut self,
         carrier: &mut C,
         from: Origin,
-        mut envelope: Envelope,
+        message: Message,
     ) -> Outcome {
-        let rid = envelope.fields.rid();
-        if !self.config.layers.is_empty() {
-            let config = Arc::clone(&self.config);
-            let opened = self.open(carrier, from, &config.layers, &mut envelope);
-            if let Err(error) = opened {
-                return self.outer_failed(carrier, from, envelope, rid, error);
-            }
+        let rid = message.fields().rid();
+        if self.config.layers.is_empty() {
+            carrier.note_seen(self.now, from.address);
+            return self.accept(carrier, from, message, rid, false);
         }
-        let verified = self.config.layers.authenticates();
+        let config = Arc::clone(&self.config);
+        let mut envelope = message.into_envelope();
+        let opened = self.open(carrier, from, &config.layers, &mut envelope);
+        if let Err(error) = opened {
+            return self.outer_failed(carrier, from, envelope, rid, error);
+        }
         let Some(message) = envelope.into_message() else {
             return self.rejected(carrier, from, ProtocolError::BadUriLength);
         };
         carrier.note_seen(self.now, from.address);
+        let verified = config.layers.authenticates();
         self.accept(carrier, from, message, rid, verified)
     }
 
@@ -81,6 +86,7 @@ impl Exchange {
     }
 
     /// A message that passed the outer layers, or was let past them.
+    #[inline]
     fn accept<C: Carrier>(
         &mut self,
         carrier: &mut C,
@@ -146,7 +152,7 @@ impl Exchange {
         message: Message,
         verified: bool,
     ) -> Outcome {
-        let inner = self.requests.get(request)?.layers.clone();
+        let inner = self.requests.layers(request)?;
         let message = if inner.is_empty() {
             message
         } else {
@@ -221,18 +227,19 @@ impl Exchange {
         if self.count_auth_failure(carrier) {
             return None;
         }
-        Some(Action::AuthFailed(AuthFailed {
+        Some(Action::AuthFailed(Box::new(AuthFailed {
             message: envelope.into_message()?,
             from: from.address,
             layer: LayerKind::Inner,
             error,
             reply: None,
             default_reply: None,
-        }))
+        })))
     }
 
     // --- messages that fail the outer layers ---
 
+    #[cold]
     fn outer_failed<C: Carrier>(
         &mut self,
         carrier: &mut C,
@@ -364,14 +371,14 @@ impl Exchange {
             .ok()
             .filter(|_| answerable);
         let reply = answerable.then(|| self.raw_token(from, message.uri(), rid));
-        Some(Action::AuthFailed(AuthFailed {
+        Some(Action::AuthFailed(Box::new(AuthFailed {
             message,
             from: from.address,
             layer,
             error,
             reply,
             default_reply,
-        }))
+        })))
     }
 
     fn undecryptable<C: Carrier>(
@@ -401,6 +408,7 @@ impl Exchange {
 
     // --- messages for a handler ---
 
+    #[inline]
     fn route<C: Carrier>(
         &mut self,
         carrier: &mut C,
@@ -409,8 +417,8 @@ impl Exchange {
         rid: Rid,
     ) -> Outcome {
         if !C::DATAGRAMS && is_probe(&message) {
-            let token =
-                self.token(from, message.uri(), 0, rid, &Layers::new(), false);
+            let none = RouteLayers::default();
+            let token = self.token(from, message.uri(), 0, rid, none, false);
             let reply = own_reply(MessageType::RESPOND_URI, message.uri(), "");
             self.reply_now(carrier, token, reply);
             return None;
@@ -454,6 +462,7 @@ impl Exchange {
         }
     }
 
+    #[inline]
     fn dispatch(
         &mut self,
         from: Origin,
@@ -462,13 +471,14 @@ impl Exchange {
         rid: Rid,
     ) -> Outcome {
         self.counters.dispatched += 1;
-        let layers = route.layers();
         // Who has passed a check of either layer is who it says it is.
-        let authentic = layers.authenticates();
+        let authentic = route.layers().authenticates();
         let answerable = !message.message_type().is_reply();
         let (uri, length) = (message.uri(), message.length());
-        let reply = answerable
-            .then(|| self.token(from, uri, length, rid, layers, authentic));
+        let reply = answerable.then(|| {
+            let layers = route.shared_layers();
+            self.token(from, uri, length, rid, layers, authentic)
+        });
         Some(Action::Dispatch {
             handler: route.handler(),
             message,
@@ -477,6 +487,7 @@ impl Exchange {
         })
     }
 
+    #[cold]
     fn no_route<C: Carrier>(
         &mut self,
         carrier: &mut C,
@@ -494,10 +505,10 @@ impl Exchange {
         let is_reply = kind.is_reply() || self.requests.is_answer_type(kind);
         let answerable = !is_reply || python && !self.is_full(carrier);
         let default = self.router.default_route();
-        let none = Layers::new();
+        let none = RouteLayers::default();
         let (uri, length) = (message.uri(), message.length());
         let reply =
-            answerable.then(|| self.token(from, uri, length, rid, &none, false));
+            answerable.then(|| self.token(from, uri, length, rid, none, false));
         match (default, reply) {
             (DefaultRoute::NotFound, Some(token)) => {
                 let python = if C::DATAGRAMS { ERROR_URI } else { "" };
@@ -522,38 +533,37 @@ impl Exchange {
 
     /// The means to answer a message of this length with these inner layers.
     /// `authentic`: it has passed the check of an inner auth plugin.
+    #[inline]
     fn token(
         &mut self,
         from: Origin,
         uri: &[u8],
         length: usize,
         rid: Rid,
-        layers: &Layers,
+        layers: RouteLayers,
         authentic: bool,
     ) -> ReplyToken {
         let authentic = authentic || self.config.layers.authenticates();
-        self.in_flight.begin(ReplyTo {
+        let to = ReplyTo {
             address: from.address,
             rid,
-            uri: uri.into(),
-            layers: layers.clone(),
+            layers,
             raw: false,
-            length,
             room: from.room.filter(|_| !authentic),
-        })
+        };
+        self.in_flight.begin(to, uri, length)
     }
 
     /// The means to answer a message that may be anybody's, without any layers.
     fn raw_token(&mut self, from: Origin, uri: &[u8], rid: Rid) -> ReplyToken {
-        self.in_flight.begin(ReplyTo {
+        let to = ReplyTo {
             address: from.address,
             rid,
-            uri: uri.into(),
-            layers: Layers::new(),
+            layers: RouteLayers::default(),
             raw: true,
-            length: 0,
             room: from.room,
-        })
+        };
+        self.in_flight.begin(to, uri, 0)
     }
 
     /// The URI of a reply that the endpoint makes itself: the request's, or
@@ -569,6 +579,7 @@ impl Exchange {
 
     /// Takes in a frame that is not well formed. Of its header the type is
     /// known.
+    #[cold]
     pub(crate) fn reject_frame<C: Carrier>(
         &mut self,
         carrier: &mut C,
@@ -598,7 +609,7 @@ impl Exchange {
             let token = if C::DATAGRAMS {
                 self.raw_token(from, uri, rid)
             } else {
-                self.token(from, uri, 0, rid, &Layers::new(), false)
+                self.token(from, uri, 0, rid, RouteLayers::default(), false)
             };
             let reply = own_reply(MessageType::ERROR, uri, INVALID);
             self.reply_now(carrier, token, reply);

@@ -9,11 +9,12 @@ use core::ops::Range;
 use super::Datagram;
 use crate::action::{CloseReason, Hint, TimeoutContext};
 use crate::error::{SendError, TooLong};
-use crate::exchange::{Carrier, SealedFrame};
+use crate::exchange::{Carried, Carrier};
 use crate::limits::Limits;
 use crate::peers::Peers;
 use crate::plugin::Peer;
 use crate::time::Instant;
+use crate::wire::header::Header;
 
 /// What a node has to send, and whom it knows.
 #[derive(Debug)]
@@ -55,8 +56,8 @@ impl Datagrams {
         self.hints.of(deadline, context)
     }
 
-    pub(super) fn fits(&self, frame: &SealedFrame) -> Result<(), SendError> {
-        let (length, limit) = (frame.header.frame_length(), self.longest);
+    pub(super) fn fits(&self, header: Header) -> Result<(), SendError> {
+        let (length, limit) = (header.frame_length(), self.longest);
         if length > limit {
             let too_long = TooLong { length, limit };
             return Err(SendError::TooLongForDatagram(too_long));
@@ -111,9 +112,9 @@ impl Carrier for Datagrams {
         &mut self,
         _now: Instant,
         to: SocketAddr,
-        frame: SealedFrame,
+        frame: Carried<'_>,
     ) -> Result<Range<u64>, SendError> {
-        self.fits(&frame)?;
+        self.fits(frame.header)?;
         let bytes = frame.to_bytes();
         self.enqueue(Datagram { to, bytes });
         Ok(self.enqueued - 1..self.enqueued)

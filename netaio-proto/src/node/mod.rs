@@ -375,7 +375,7 @@ impl Node {
             };
         }
         let frame = exchange.seal(message, with, outer, None, None)?;
-        datagrams.fits(&frame)?;
+        datagrams.fits(frame.header)?;
         let bytes = frame.to_bytes();
         for &to in to {
             exchange.counters.frames_out += 1;

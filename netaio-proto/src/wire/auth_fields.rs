@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 use core::iter;
+use core::ops::Deref;
 
 use smallvec::SmallVec;
 
@@ -44,6 +45,7 @@ const RID_ONLY: [u8; 16] = [
 pub(crate) const RID_LENGTH: usize = 8;
 
 /// Whether a section is one packed value.
+#[inline]
 pub(crate) fn check_section(packed: &[u8]) -> Result<(), UnpackError> {
     if packed == EMPTY || lone_rid(packed).is_some() {
         return Ok(());
@@ -52,12 +54,53 @@ pub(crate) fn check_section(packed: &[u8]) -> Result<(), UnpackError> {
 }
 
 /// The request id of a section that has nothing else.
+#[inline]
 fn lone_rid(packed: &[u8]) -> Option<&[u8; RID_LENGTH]> {
     packed.strip_prefix(&RID_ONLY)?.try_into().ok()
 }
 
+/// A section with a request id or nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usual {
+    bytes: [u8; SMALL],
+    length: usize,
+}
+
+impl Usual {
+    fn new(rid: Option<[u8; RID_LENGTH]>) -> Self {
+        let mut bytes = [0; SMALL];
+        let Some(rid) = rid else {
+            if let Some(start) = bytes.first_chunk_mut() {
+                *start = EMPTY;
+            }
+            return Self {
+                bytes,
+                length: EMPTY.len(),
+            };
+        };
+        let (start, rest) = bytes.split_at_mut(RID_ONLY.len());
+        start.copy_from_slice(&RID_ONLY);
+        if let Some(value) = rest.first_chunk_mut() {
+            *value = rid;
+        }
+        Self {
+            bytes,
+            length: RID_ONLY.len() + RID_LENGTH,
+        }
+    }
+}
+
+impl Deref for Usual {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
 /// The bytes of a section; small ones are held without allocating.
-type Section = SmallVec<[u8; 32]>;
+type Section = SmallVec<[u8; SMALL]>;
+const SMALL: usize = 32;
 
 /// The auth section of a message: always one valid packed value that fits a
 /// message.
@@ -119,11 +162,23 @@ impl AuthFields {
     }
 
     /// Keeps a section that `check_section` has let pass.
+    #[inline]
     pub(crate) fn from_checked(packed: &[u8]) -> Self {
-        Self(Section::from_slice(packed))
+        match lone_rid(packed) {
+            Some(rid) => Self::with_rid(*rid),
+            None => Self(Section::from_slice(packed)),
+        }
+    }
+
+    /// A request id and nothing else.
+    #[inline]
+    fn with_rid(rid: [u8; RID_LENGTH]) -> Self {
+        let Usual { bytes, length } = Usual::new(Some(rid));
+        Self(Section::from_buf_and_len(bytes, length))
     }
 
     /// The request id, if there is a field for it that is one.
+    #[inline]
     pub(crate) fn rid(&self) -> Option<[u8; RID_LENGTH]> {
         if self.0[..] == EMPTY {
             return None;
@@ -142,10 +197,16 @@ impl AuthFields {
         if self.0[..] != EMPTY {
             return self.set_bytes(Self::RID, &rid);
         }
-        self.0.clear();
-        self.0.extend_from_slice(&RID_ONLY);
-        self.0.extend_from_slice(&rid);
+        *self = Self::with_rid(rid);
         Ok(())
+    }
+
+    /// The section with this request id, or with none, if there is no other
+    /// field: without a copy of the fields.
+    #[inline]
+    pub(crate) fn usual(&self, rid: Option<[u8; RID_LENGTH]>) -> Option<Usual> {
+        let usual = self.0[..] == EMPTY || lone_rid(&self.0).is_some();
+        usual.then(|| Usual::new(rid))
     }
 
     /// The section as it goes on the wire.

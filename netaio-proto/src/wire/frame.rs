@@ -39,6 +39,7 @@ pub struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// The frame at the start of `bytes`; `None` while it is not complete.
     /// Nothing but the lengths is looked at.
+    #[inline]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let header = Header::decode(bytes)?;
         let sections = bytes.get(Header::LENGTH..header.frame_length())?;
@@ -70,6 +71,7 @@ impl<'a> Frame<'a> {
     /// # Errors
     ///
     /// [`ProtocolError`] names the first thing that is wrong.
+    #[inline]
     pub fn check(&self, types: &MessageTypes) -> Result<(), ProtocolError> {
         let message_type = self.header.message_type;
         if !types.contains(message_type) {
@@ -87,6 +89,7 @@ impl<'a> Frame<'a> {
     /// # Errors
     ///
     /// [`ProtocolError::BadChecksum`] if it is not.
+    #[inline]
     pub fn verify_checksum(&self) -> Result<(), ProtocolError> {
         let actual = crc32fast::hash(self.body);
         let announced = self.header.checksum;

@@ -41,7 +41,8 @@ pub struct Message {
     message_type: MessageType,
     fields: AuthFields,
     body: Bytes,
-    uri_end: usize,
+    /// Where in the body the URI ends: never more than 65,537.
+    uri_end: u32,
 }
 
 impl Message {
@@ -59,17 +60,27 @@ impl Message {
         let (uri, content) = (uri.as_ref(), content.as_ref());
         check_length(uri.len(), content.len(), 0)?;
         let uri_length = u16::try_from(uri.len()).unwrap_or(u16::MAX);
-        let mut body =
-            BytesMut::with_capacity(URI_LENGTH + uri.len() + content.len());
-        body.put_u16(uri_length);
-        body.put_slice(uri);
-        body.put_slice(content);
+        let mut body = Vec::with_capacity(URI_LENGTH + uri.len() + content.len());
+        body.extend_from_slice(&uri_length.to_be_bytes());
+        body.extend_from_slice(uri);
+        body.extend_from_slice(content);
         Ok(Self {
             message_type,
             fields: AuthFields::new(),
-            body: body.freeze(),
-            uri_end: URI_LENGTH + uri.len(),
+            body: body.into(),
+            uri_end: (URI_LENGTH + uri.len()) as u32,
         })
+    }
+
+    /// A frame that has been checked, in buffers of its own.
+    #[inline]
+    pub(crate) fn from_checked(frame: &Frame<'_>) -> Self {
+        Self {
+            message_type: frame.header.message_type,
+            fields: AuthFields::from_checked(frame.auth),
+            body: Bytes::copy_from_slice(frame.body),
+            uri_end: uri_end(frame.body).unwrap_or_default() as u32,
+        }
     }
 
     /// What this message is.
@@ -86,12 +97,19 @@ impl Message {
 
     /// The URI: any bytes, often text, possibly none.
     pub fn uri(&self) -> &[u8] {
-        self.body.get(URI_LENGTH..self.uri_end).unwrap_or_default()
+        self.body
+            .get(URI_LENGTH..self.uri_end())
+            .unwrap_or_default()
     }
 
     /// The content: any bytes, possibly none.
     pub fn content(&self) -> &[u8] {
-        self.body.get(self.uri_end..).unwrap_or_default()
+        self.body.get(self.uri_end()..).unwrap_or_default()
+    }
+
+    #[inline]
+    fn uri_end(&self) -> usize {
+        self.uri_end as usize
     }
 
     /// The URI as text, for people: bytes that are not UTF-8 are replaced.
@@ -106,7 +124,7 @@ impl Message {
 
     /// The content as a buffer of its own, without copying it.
     pub fn into_content(mut self) -> Bytes {
-        let end = self.uri_end.min(self.body.len());
+        let end = self.uri_end().min(self.body.len());
         bytes::Buf::advance(&mut self.body, end);
         self.body
     }
@@ -127,6 +145,7 @@ impl Message {
     }
 
     /// Bytes of its two sections.
+    #[inline]
     pub(crate) fn length(&self) -> usize {
         self.fields.packed().len() + self.body.len()
     }
@@ -185,7 +204,7 @@ impl Message {
     ///
     /// [`TooLong`] if a section has more than 65,535 bytes.
     pub fn header(&self) -> Result<Header, TooLong> {
-        header_of(self.message_type, &self.fields, &self.body)
+        header_of(self.message_type, self.fields.packed(), &self.body)
     }
 
     /// The message ready for plugins to work on; without copying if nobody
@@ -200,6 +219,12 @@ impl Message {
             fields: self.fields,
             body,
         }
+    }
+
+    /// The body section alone.
+    #[inline]
+    pub(crate) fn into_body(self) -> Bytes {
+        self.body
     }
 
     pub(crate) fn into_parts(self) -> (MessageType, AuthFields, Bytes) {
@@ -235,7 +260,7 @@ impl Envelope {
     /// The message that this envelope holds; `None` if the body section is not
     /// one: shorter than two bytes, or shorter than its URI length says.
     pub fn into_message(self) -> Option<Message> {
-        let uri_end = uri_end(&self.body)?;
+        let uri_end = uri_end(&self.body)? as u32;
         Some(Message {
             message_type: self.message_type,
             fields: self.fields,
@@ -263,9 +288,10 @@ pub(crate) fn uri_end(body: &[u8]) -> Option<usize> {
 }
 
 /// The header of a frame with these sections.
+#[inline]
 pub(crate) fn header_of(
     message_type: MessageType,
-    fields: &AuthFields,
+    auth: &[u8],
     body: &[u8],
 ) -> Result<Header, TooLong> {
     let section = |length: usize| {
@@ -276,7 +302,7 @@ pub(crate) fn header_of(
     };
     Ok(Header {
         message_type,
-        auth_length: section(fields.packed().len())?,
+        auth_length: section(auth.len())?,
         body_length: section(body.len())?,
         checksum: crc32fast::hash(body),
     })

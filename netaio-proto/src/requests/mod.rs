@@ -12,23 +12,28 @@
 //! the late one: a reply without an id goes to the oldest request that waits
 //! for it, and one that was given up is gone.
 
-use alloc::sync::Arc;
+mod deadlines;
+mod slots;
+mod targets;
+
+use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::hash::{Hash, Hasher};
 use core::net::SocketAddr;
 use core::ops::Range;
 use core::time::Duration;
 
 use bytes::Bytes;
-use hashbrown::{Equivalent, HashMap};
-use smallvec::SmallVec;
+use hashbrown::HashMap;
 
+use self::deadlines::{Deadlines, LaneId};
+use self::slots::{Links, List, Slot, Slots};
+pub(crate) use self::targets::TargetId;
+use self::targets::{Target, Targets};
 use crate::action::TimeoutContext;
-use crate::deadlines::Deadlines;
-use crate::keyed_hash::KeyedHash;
+use crate::keyed_hash::{KeyedHash, RandomKeys};
 use crate::plugin::Layers;
 use crate::random::Random;
-use crate::request::OuterUse;
+use crate::request::{OuterUse, Special};
 use crate::time::Instant;
 use crate::wire::message::ERROR_URI;
 use crate::wire::message_type::{MessageType, TypeSet};
@@ -50,16 +55,16 @@ impl RequestId {
 
 /// A request that waits.
 #[derive(Debug)]
-pub(crate) struct Pending {
+struct Pending {
     serial: u64,
     rid: Option<u64>,
     message_type: MessageType,
-    target: Arc<Target>,
-    pub(crate) layers: Layers,
-    pub(crate) outer: OuterUse,
-    accepts: TypeSet,
+    target: TargetId,
+    special: Option<Box<Special>>,
+    outer: OuterUse,
     timeout: Duration,
     deadline: Instant,
+    lane: LaneId,
     /// Where the request is in the stream of written bytes.
     place: Range<u64>,
     /// Given up: keeps its place to swallow its late reply.
@@ -68,42 +73,7 @@ pub(crate) struct Pending {
     behind: bool,
     in_all: Links,
     in_target: Links,
-}
-
-/// Who is asked for what. Requests with one target share it.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Target {
-    remote: SocketAddr,
-    uri: SmallVec<[u8; 24]>,
-}
-
-/// A target that is looked up.
-struct TargetRef<'a> {
-    remote: SocketAddr,
-    uri: &'a [u8],
-}
-
-impl Hash for Target {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        TargetRef {
-            remote: self.remote,
-            uri: &self.uri,
-        }
-        .hash(state);
-    }
-}
-
-impl Hash for TargetRef<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.remote.hash(state);
-        state.write(self.uri);
-    }
-}
-
-impl Equivalent<Arc<Target>> for TargetRef<'_> {
-    fn equivalent(&self, target: &Arc<Target>) -> bool {
-        self.remote == target.remote && *self.uri == *target.uri
-    }
+    in_lane: Links,
 }
 
 /// How replies without an id are told apart.
@@ -116,29 +86,6 @@ pub(crate) enum Arrival {
     },
     /// Not at all: datagrams come in any order, twice, or never.
     Datagrams,
-}
-
-/// A place in a doubly linked list whose nodes live in the table's slots.
-#[derive(Clone, Copy, Debug, Default)]
-struct Links {
-    previous: Option<u32>,
-    next: Option<u32>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct List {
-    head: Option<u32>,
-    tail: Option<u32>,
-}
-
-/// The requests with one target, in the order of sending.
-#[derive(Debug, Default)]
-struct TargetQueue {
-    list: List,
-    abandoned: usize,
-    /// A request that was given up swallowed a reply when requests up to this
-    /// serial had been sent: it may have been one of theirs.
-    swallowed: u64,
 }
 
 /// What is known of the way in which the peer answers.
@@ -188,12 +135,11 @@ const SEARCHED: usize = 64;
 /// All requests of one connection or node.
 #[derive(Debug)]
 pub(crate) struct Requests {
-    slots: Vec<Option<Pending>>,
-    free: Vec<u32>,
-    by_rid: HashMap<u64, u32, KeyedHash>,
-    by_target: HashMap<Arc<Target>, TargetQueue, KeyedHash>,
+    slots: Slots,
+    by_rid: HashMap<u64, u32, RandomKeys>,
+    targets: Targets,
     all: List,
-    deadlines: Deadlines<u32>,
+    deadlines: Deadlines,
     serial: u64,
     live: usize,
     /// Requests that were sent without some of the endpoint's plugins.
@@ -212,12 +158,10 @@ pub(crate) struct Requests {
 
 impl Requests {
     pub(crate) fn new(arrival: Arrival, random: &mut Random) -> Self {
-        let keyed = KeyedHash::new(random);
         Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            by_rid: HashMap::with_hasher(keyed),
-            by_target: HashMap::with_hasher(keyed),
+            slots: Slots::default(),
+            by_rid: HashMap::default(),
+            targets: Targets::new(KeyedHash::new(random)),
             all: List::default(),
             deadlines: Deadlines::default(),
             serial: 0,
@@ -233,7 +177,7 @@ impl Requests {
 
     /// Requests in the table, those included that were given up.
     pub(crate) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slots.len()
     }
 
     /// Requests that somebody waits for.
@@ -253,7 +197,7 @@ impl Requests {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.next()
+        self.deadlines.next(&self.slots)
     }
 
     /// An id that no pending request has.
@@ -266,70 +210,83 @@ impl Requests {
         }
     }
 
-    /// This target in the form that the table keeps.
-    pub(crate) fn intern(&self, remote: SocketAddr, uri: &[u8]) -> Arc<Target> {
-        let target = TargetRef { remote, uri };
-        match self.by_target.get_key_value(&target) {
-            Some((shared, _)) => Arc::clone(shared),
-            None => Arc::new(Target {
-                remote,
-                uri: uri.into(),
-            }),
-        }
+    /// Who is asked for what, for a request that is about to be sent. If it is
+    /// not, [forget](Self::forget) it.
+    #[inline]
+    pub(crate) fn target(&mut self, remote: SocketAddr, uri: &[u8]) -> TargetId {
+        self.targets.intern(remote, uri)
     }
 
-    /// Notes a request that has been sent and ends at `end` in the stream.
+    /// Takes back a target that nothing was sent to.
+    pub(crate) fn forget(&mut self, target: TargetId) {
+        self.targets.release(target);
+    }
+
+    /// Notes a request that has been sent.
+    #[inline]
     pub(crate) fn insert(&mut self, now: Instant, request: NewRequest) -> RequestId {
-        let target = request.target;
-        self.answer_types.extend(request.accepts);
-        let queue = self.by_target.get(&target);
-        let behind = queue.is_some_and(|queue| queue.abandoned > 0);
+        let NewRequest {
+            rid,
+            message_type,
+            target,
+            special,
+            outer,
+            timeout,
+            place,
+        } = request;
+        if let Some(special) = &special {
+            self.answer_types.extend(special.accepts);
+        }
         self.serial += 1;
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            (self.slots.len() - 1) as u32
-        });
-        let deadline = now + request.timeout;
-        let pending = Pending {
-            serial: self.serial,
-            rid: request.rid,
-            message_type: request.message_type,
-            target: Arc::clone(&target),
-            layers: request.layers,
-            outer: request.outer,
-            accepts: request.accepts,
-            timeout: request.timeout,
-            deadline,
-            place: request.place,
+        let serial = self.serial;
+        let there = self.targets.get(target);
+        let behind = there.is_some_and(|target| target.abandoned > 0);
+        let slot = self.slots.insert(Pending {
+            serial,
+            rid,
+            message_type,
+            target,
+            special,
+            outer,
+            timeout,
+            deadline: now,
+            lane: LaneId::default(),
+            place,
             abandoned: false,
             behind,
             in_all: Links::default(),
             in_target: Links::default(),
-        };
-        self.put(slot, pending);
-        if let Some(rid) = request.rid {
+            in_lane: Links::default(),
+        });
+        if let Some(rid) = rid {
             self.by_rid.insert(rid, slot);
         }
-        self.deadlines.insert(deadline, slot);
-        let mut all = self.all;
-        self.append(&mut all, slot, |pending| &mut pending.in_all);
-        self.all = all;
-        let mut list = self.by_target.entry(target.clone()).or_default().list;
-        self.append(&mut list, slot, |pending| &mut pending.in_target);
-        self.by_target.entry(target).or_default().list = list;
-        self.live += 1;
-        self.unsealed += usize::from(request.outer != OuterUse::default());
-        RequestId {
-            slot,
-            serial: self.serial,
+        let slots = &mut self.slots;
+        self.deadlines.insert(slots, slot, now, timeout);
+        self.all.append(slots, slot, |pending| &mut pending.in_all);
+        if let Some(target) = self.targets.get_mut(target) {
+            let list = &mut target.list;
+            list.append(slots, slot, |pending| &mut pending.in_target);
         }
+        self.live += 1;
+        self.unsealed += usize::from(outer != OuterUse::default());
+        RequestId { slot, serial }
     }
 
-    pub(crate) fn get(&self, id: RequestId) -> Option<&Pending> {
-        self.slot(id.slot).filter(|p| p.serial == id.serial)
+    fn get(&self, id: RequestId) -> Option<&Pending> {
+        self.slots.get(id.slot).filter(|p| p.serial == id.serial)
+    }
+
+    /// The layers that the reply to a request must have.
+    #[inline]
+    pub(crate) fn layers(&self, id: RequestId) -> Option<Layers> {
+        let pending = self.get(id)?;
+        let special = pending.special.as_ref();
+        Some(special.map_or(Layers::new(), |special| special.layers.clone()))
     }
 
     /// Ends a live request. Whoever waits for it must have been told.
+    #[inline]
     pub(crate) fn complete(&mut self, id: RequestId) {
         if self.is_live(id) {
             self.note_answered(id.serial);
@@ -341,7 +298,7 @@ impl Requests {
     pub(crate) fn cancel(&mut self, now: Instant, id: RequestId) -> bool {
         let live = self.is_live(id);
         if live {
-            self.abandon(now, id.slot, true);
+            self.abandon(now, id.slot);
         }
         live
     }
@@ -351,7 +308,9 @@ impl Requests {
     pub(crate) fn withdraw(&mut self, left: u64) -> Vec<Range<u64>> {
         let mut places = Vec::new();
         let mut next = self.all.head;
-        while let Some(pending) = next.and_then(|slot| self.slot_mut(slot)) {
+        while let Some(pending) =
+            next.and_then(|slot| self.slots.get_mut(slot.get()))
+        {
             if !pending.abandoned && pending.place.start >= left {
                 places.push(core::mem::replace(&mut pending.place, NEVER));
             }
@@ -364,20 +323,21 @@ impl Requests {
     /// it has been sent, if that is so of all before this position.
     pub(crate) fn pop_failed(&mut self, sent: u64) -> Option<(RequestId, bool)> {
         loop {
-            let slot = self.all.head?;
-            let pending = self.remove(slot)?;
-            if !pending.abandoned {
-                let serial = pending.serial;
-                let id = RequestId { slot, serial };
-                return Some((id, pending.place.end <= sent));
+            let slot = self.all.head?.get();
+            let pending = self.slots.get(slot)?;
+            let (serial, abandoned) = (pending.serial, pending.abandoned);
+            let was_sent = pending.place.end <= sent;
+            self.remove(slot);
+            if !abandoned {
+                return Some((RequestId { slot, serial }, was_sent));
             }
         }
     }
 
     /// Handles one deadline that has come.
     pub(crate) fn expire(&mut self, now: Instant) -> Option<Expired> {
-        let slot = self.deadlines.pop_due(now)?;
-        let pending = self.slot(slot)?;
+        let slot = self.deadlines.due(&self.slots, now)?;
+        let pending = self.slots.get(slot)?;
         if pending.abandoned {
             self.remove(slot);
             return Some(Expired::Forgotten);
@@ -386,9 +346,10 @@ impl Requests {
             slot,
             serial: pending.serial,
         };
-        let (context, deadline) = (pending.context(), pending.deadline);
+        let context = pending.context(self.targets.get(pending.target)?);
+        let deadline = pending.deadline;
         let out_of_step = self.is_out_of_step(pending);
-        self.abandon(now, slot, false);
+        self.abandon(now, slot);
         Some(Expired::TimedOut {
             request: id,
             context,
@@ -440,7 +401,8 @@ impl Requests {
     /// it has only overheard it.
     fn slot_of(&self, from: SocketAddr, rid: u64) -> Option<u32> {
         let slot = *self.by_rid.get(&rid)?;
-        let asked = self.slot(slot)?.target.remote;
+        let target = self.slots.get(slot)?.target;
+        let asked = self.targets.get(target)?.remote;
         (asked == from).then_some(slot)
     }
 
@@ -452,7 +414,7 @@ impl Requests {
         message_type: MessageType,
     ) -> bool {
         let slot = self.slot_of(from, rid);
-        slot.and_then(|slot| self.slot(slot))
+        slot.and_then(|slot| self.slots.get(slot))
             .is_some_and(|p| p.abandoned || p.accepts(message_type))
     }
 
@@ -481,7 +443,7 @@ impl Requests {
             let accepts = pending.abandoned || pending.accepts(message_type);
             pending.outer == outer && accepts
         };
-        match slot.filter(|slot| self.slot(*slot).is_some_and(fits)) {
+        match slot.filter(|slot| self.slots.get(*slot).is_some_and(fits)) {
             Some(slot) if rid.is_some() => self.take_place(slot, true),
             Some(slot) => self.take_turn(now, slot),
             None => Match::None,
@@ -505,7 +467,7 @@ impl Requests {
         if self.answers == Answers::Unknown {
             self.answers = Answers::WithIds;
         }
-        match self.slot(slot) {
+        match self.slots.get(slot) {
             Some(p) if p.abandoned || p.accepts(message_type) => {
                 self.take_place(slot, true)
             }
@@ -527,21 +489,19 @@ impl Requests {
     /// swallows the reply and is gone. An `exact` match by id leaves no doubt
     /// whose reply that was.
     fn take_place(&mut self, slot: u32, exact: bool) -> Match {
-        let Some(pending) = self.slot(slot) else {
+        let Some(pending) = self.slots.get(slot) else {
             return Match::None;
         };
         let serial = pending.serial;
         if !pending.abandoned {
             return Match::Request(RequestId { slot, serial });
         }
+        let target = pending.target;
         self.note_answered(serial);
-        let serial = self.serial;
-        if let Some(pending) = self.remove(slot)
-            && let Some(queue) = self.by_target.get_mut(&pending.target)
-            && !exact
-        {
-            queue.swallowed = serial;
+        if !exact && let Some(target) = self.targets.get_mut(target) {
+            target.swallowed = self.serial;
         }
+        self.remove(slot);
         Match::Late
     }
 
@@ -557,7 +517,7 @@ impl Requests {
         if in_order && is_unlabelled(message_type, uri) {
             self.oldest_unanswered()
         } else {
-            self.oldest_with(TargetRef { remote: from, uri }, message_type)
+            self.oldest_with(from, uri, message_type)
         }
     }
 
@@ -566,15 +526,18 @@ impl Requests {
     fn oldest_unanswered(&self) -> Option<u32> {
         let mut next = self.all.head;
         for _ in 0..SEARCHED {
-            let Some(pending) = next.and_then(|slot| self.slot(slot)) else {
+            let Some(slot) = next.map(Slot::get) else {
+                break;
+            };
+            let Some(pending) = self.slots.get(slot) else {
                 break;
             };
             if pending.serial > self.answered {
-                return next;
+                return Some(slot);
             }
             next = pending.in_all.next;
         }
-        self.all.head
+        self.all.head.map(Slot::get)
     }
 
     fn note_answered(&mut self, serial: u64) {
@@ -587,24 +550,26 @@ impl Requests {
     /// failing that, the oldest of all with it, if the type can end it.
     fn oldest_with(
         &self,
-        target: TargetRef<'_>,
+        from: SocketAddr,
+        uri: &[u8],
         message_type: MessageType,
     ) -> Option<u32> {
         let accepts = |pending: &Pending| pending.accepts(message_type);
-        let head = self.by_target.get(&target)?.list.head?;
+        let target = self.targets.find(from, uri)?;
+        let head = self.targets.get(target)?.list.head?;
         let mut next = Some(head);
         for _ in 0..SEARCHED {
-            let slot = next?;
-            let pending = self.slot(slot)?;
+            let Some(slot) = next.map(Slot::get) else {
+                break;
+            };
+            let pending = self.slots.get(slot)?;
             if pending.suits(message_type) {
                 return Some(slot);
             }
             next = pending.in_target.next;
-            if next.is_none() {
-                break;
-            }
         }
-        Some(head).filter(|slot| self.slot(*slot).is_some_and(accepts))
+        let head = head.get();
+        self.slots.get(head).is_some_and(accepts).then_some(head)
     }
 
     /// Whether the timeout of this request means that replies cannot be told
@@ -614,39 +579,37 @@ impl Requests {
         if self.answers != Answers::InOrder {
             return false;
         }
-        let Some(queue) = self.by_target.get(&pending.target) else {
+        let Some(target) = self.targets.get(pending.target) else {
             return false;
         };
-        let swallowed = queue.swallowed >= pending.serial;
-        swallowed || (pending.behind && queue.abandoned > 0)
+        let swallowed = target.swallowed >= pending.serial;
+        swallowed || (pending.behind && target.abandoned > 0)
     }
 
     /// Gives up a live request. Towards a peer that does not repeat ids it
     /// keeps its place for the grace period.
-    fn abandon(&mut self, now: Instant, slot: u32, armed: bool) {
+    fn abandon(&mut self, now: Instant, slot: u32) {
         let Arrival::InOrder { grace } = self.arrival else {
             self.remove(slot);
             return;
         };
-        let until = now + grace;
         if self.answers == Answers::WithIds {
-            self.unplaced_until = until;
+            self.unplaced_until = now + grace;
             self.remove(slot);
             return;
         }
-        let Some(pending) = self.slot_mut(slot) else {
+        let Some(pending) = self.slots.get_mut(slot) else {
             return;
         };
-        let deadline = core::mem::replace(&mut pending.deadline, until);
         pending.abandoned = true;
-        pending.layers = Layers::new();
-        let target = Arc::clone(&pending.target);
-        if armed {
-            self.deadlines.remove(deadline, slot);
+        if let Some(special) = &mut pending.special {
+            special.layers = Layers::new();
         }
-        self.deadlines.insert(until, slot);
-        if let Some(queue) = self.by_target.get_mut(&target) {
-            queue.abandoned += 1;
+        let target = pending.target;
+        self.deadlines.remove(&mut self.slots, slot);
+        self.deadlines.insert(&mut self.slots, slot, now, grace);
+        if let Some(target) = self.targets.get_mut(target) {
+            target.abandoned += 1;
         }
         self.live -= 1;
     }
@@ -655,88 +618,33 @@ impl Requests {
         self.get(id).is_some_and(|pending| !pending.abandoned)
     }
 
-    fn remove(&mut self, slot: u32) -> Option<Pending> {
-        let pending = self.slots.get_mut(slot as usize)?.take()?;
-        self.free.push(slot);
-        if let Some(rid) = pending.rid {
+    fn remove(&mut self, slot: u32) {
+        let slots = &mut self.slots;
+        let Some(pending) = slots.get(slot) else {
+            return;
+        };
+        let (rid, id, outer) = (pending.rid, pending.target, pending.outer);
+        let abandoned = pending.abandoned;
+        if let Some(rid) = rid {
             self.by_rid.remove(&rid);
         }
-        self.deadlines.remove(pending.deadline, slot);
-        let mut all = self.all;
-        self.unlink(&mut all, pending.in_all, |pending| &mut pending.in_all);
-        self.all = all;
-        if let Some(queue) = self.by_target.get(&pending.target) {
-            let mut list = queue.list;
-            self.unlink(&mut list, pending.in_target, |pending| {
-                &mut pending.in_target
-            });
-            if list.head.is_none() {
-                self.by_target.remove(&pending.target);
-            } else if let Some(queue) = self.by_target.get_mut(&pending.target) {
-                queue.list = list;
-                queue.abandoned -= usize::from(pending.abandoned);
+        self.deadlines.remove(slots, slot);
+        self.all.unlink(slots, slot, |pending| &mut pending.in_all);
+        if let Some(target) = self.targets.get_mut(id) {
+            let list = &mut target.list;
+            list.unlink(slots, slot, |pending| &mut pending.in_target);
+            target.abandoned -= usize::from(abandoned);
+            if list.is_empty() {
+                target.swallowed = 0;
+                self.targets.release(id);
             }
         }
-        self.live -= usize::from(!pending.abandoned);
-        self.unsealed -= usize::from(pending.outer != OuterUse::default());
-        self.give_back_memory();
-        Some(pending)
-    }
-
-    /// Drops the tables' memory once they are empty after a crowd.
-    fn give_back_memory(&mut self) {
-        const WORTH_IT: usize = 1024;
-        if self.len() == 0 && self.slots.capacity() > WORTH_IT {
-            self.slots = Vec::new();
-            self.free = Vec::new();
+        slots.remove(slot);
+        self.live -= usize::from(!abandoned);
+        self.unsealed -= usize::from(outer != OuterUse::default());
+        if slots.len() == 0 && slots.release() {
             self.by_rid.shrink_to_fit();
-            self.by_target.shrink_to_fit();
-        }
-    }
-
-    fn slot(&self, slot: u32) -> Option<&Pending> {
-        self.slots.get(slot as usize)?.as_ref()
-    }
-
-    fn slot_mut(&mut self, slot: u32) -> Option<&mut Pending> {
-        self.slots.get_mut(slot as usize)?.as_mut()
-    }
-
-    fn put(&mut self, slot: u32, pending: Pending) {
-        if let Some(place) = self.slots.get_mut(slot as usize) {
-            *place = Some(pending);
-        }
-    }
-
-    fn append(
-        &mut self,
-        list: &mut List,
-        slot: u32,
-        links: fn(&mut Pending) -> &mut Links,
-    ) {
-        let previous = list.tail.replace(slot);
-        match previous.and_then(|tail| self.slot_mut(tail)) {
-            Some(tail) => links(tail).next = Some(slot),
-            None => list.head = Some(slot),
-        }
-        if let Some(pending) = self.slot_mut(slot) {
-            links(pending).previous = previous;
-        }
-    }
-
-    fn unlink(
-        &mut self,
-        list: &mut List,
-        removed: Links,
-        links: fn(&mut Pending) -> &mut Links,
-    ) {
-        match removed.previous.and_then(|slot| self.slot_mut(slot)) {
-            Some(previous) => links(previous).next = removed.next,
-            None => list.head = removed.next,
-        }
-        match removed.next.and_then(|slot| self.slot_mut(slot)) {
-            Some(next) => links(next).previous = removed.previous,
-            None => list.tail = removed.previous,
+            self.targets.clear();
         }
     }
 }
@@ -751,7 +659,10 @@ impl Pending {
                 T::CONFIRM_SUBSCRIBE => self.message_type == T::SUBSCRIBE_URI,
                 T::CONFIRM_UNSUBSCRIBE => self.message_type == T::UNSUBSCRIBE_URI,
                 T::PEER_DISCOVERED => self.message_type == T::ADVERTISE_PEER,
-                other => self.accepts.contains(other),
+                other => {
+                    let special = self.special.as_ref();
+                    special.is_some_and(|s| s.accepts.contains(other))
+                }
             }
     }
 
@@ -766,8 +677,8 @@ impl Pending {
         }
     }
 
-    fn context(&self) -> TimeoutContext {
-        let uri = Bytes::copy_from_slice(&self.target.uri);
+    fn context(&self, target: &Target) -> TimeoutContext {
+        let uri = Bytes::copy_from_slice(&target.uri);
         let custom =
             (MessageType::FIRST_CUSTOM..=u8::MAX).map(MessageType::from_code);
         let standard = MessageType::STANDARD.iter().copied();
@@ -780,9 +691,31 @@ impl Pending {
             uri,
             message_type: self.message_type,
             timeout: self.timeout,
-            server: self.target.remote,
+            server: target.remote,
             keys,
             hint: None,
+        }
+    }
+
+    /// One of which nothing matters but that it is there.
+    #[cfg(test)]
+    fn sample() -> Self {
+        Self {
+            serial: 0,
+            rid: None,
+            message_type: MessageType::REQUEST_URI,
+            target: TargetId::default(),
+            special: None,
+            outer: OuterUse::default(),
+            timeout: Duration::ZERO,
+            deadline: Instant::EPOCH,
+            lane: LaneId::default(),
+            place: NEVER,
+            abandoned: false,
+            behind: false,
+            in_all: Links::default(),
+            in_target: Links::default(),
+            in_lane: Links::default(),
         }
     }
 }
@@ -797,10 +730,9 @@ pub(crate) fn is_unlabelled(message_type: MessageType, uri: &[u8]) -> bool {
 pub(crate) struct NewRequest {
     pub(crate) rid: Option<u64>,
     pub(crate) message_type: MessageType,
-    pub(crate) target: Arc<Target>,
-    pub(crate) layers: Layers,
+    pub(crate) target: TargetId,
+    pub(crate) special: Option<Box<Special>>,
     pub(crate) outer: OuterUse,
-    pub(crate) accepts: TypeSet,
     pub(crate) timeout: Duration,
     pub(crate) place: Range<u64>,
 }
