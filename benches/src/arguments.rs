@@ -13,6 +13,8 @@ pub(crate) struct Arguments {
     pub(crate) what: What,
     /// Parts of the names of the rows that are wanted; none: all.
     only: Vec<String>,
+    /// The names of the subjects that are wanted; none: all.
+    who: Vec<String>,
     pub(crate) json: Option<String>,
     pub(crate) svg: Option<String>,
 }
@@ -35,6 +37,7 @@ impl Arguments {
             quick: false,
             what: What::Rows,
             only: Vec::new(),
+            who: Vec::new(),
             json: None,
             svg: None,
         };
@@ -52,6 +55,7 @@ impl Arguments {
                 "--rounds" => parsed.rounds = number(value()?)?.max(1) as usize,
                 "--span" => parsed.span = Duration::from_millis(number(value()?)?),
                 "--only" => parsed.only.push(value()?),
+                "--who" => parsed.who.push(value()?),
                 "--json" => parsed.json = Some(value()?),
                 "--svg" => parsed.svg = Some(value()?),
                 other => return Err(format!("what is {other}?")),
@@ -60,7 +64,13 @@ impl Arguments {
         Ok(parsed)
     }
 
+    /// Whether a row is wanted.
     pub(crate) fn wants(&self, row: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|part| row.contains(part))
+    }
+
+    /// Whether a subject is wanted, so that it can be profiled alone.
+    pub(crate) fn wants_who(&self, subject: &str) -> bool {
+        self.who.is_empty() || self.who.iter().any(|name| name == subject)
     }
 }

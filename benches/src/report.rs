@@ -1,6 +1,6 @@
 //! Measuring the rows, and saying what came of it.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use serde_json::{Value, json};
 
@@ -78,46 +78,92 @@ pub(crate) struct Measured {
 /// What one subject came to.
 pub(crate) struct Measurement {
     pub(crate) name: &'static str,
-    /// The median, how many a second.
-    pub(crate) rate: f64,
-    /// Ours beside it: the median of all rounds, and their spread.
-    pub(crate) ratio: f64,
-    pub(crate) spread: f64,
+    /// How many a second.
+    pub(crate) rate: Spread,
+    /// How many times as many ours did, in the same round.
+    pub(crate) ratio: Option<Spread>,
     pub(crate) goal: Option<f64>,
+    /// The rate of each round; `None` where it could not run.
+    rounds: Vec<Option<f64>>,
 }
 
-/// Measures all subjects of a row in turn, as many rounds as are asked for, and
-/// prints the result.
-pub(crate) fn measure(row: Row, arguments: &Arguments) -> Measured {
+impl Measurement {
+    /// The goal and whether it was met, if there is one.
+    fn judged(&self) -> Option<(f64, bool)> {
+        let goal = self.goal?;
+        Some((goal, self.ratio?.median >= goal))
+    }
+}
+
+/// The same measured several times.
+#[derive(Clone, Copy)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) least: f64,
+    pub(crate) most: f64,
+}
+
+impl Spread {
+    fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        let (least, most) = (*values.first()?, *values.last()?);
+        let half = values.len() / 2;
+        let median = match values.len() % 2 {
+            0 => (values[half - 1] + values[half]) / 2.0,
+            _ => values[half],
+        };
+        Some(Self {
+            median,
+            least,
+            most,
+        })
+    }
+}
+
+/// Measures all subjects of a row in turn, as many rounds as are asked for, every
+/// other one in reverse, and prints the result. `None` if nobody is wanted.
+pub(crate) fn measure(row: Row, arguments: &Arguments) -> Option<Measured> {
     let Row {
         name,
         unit,
         mut subjects,
         goals,
     } = row;
-    let mut rates: Vec<Vec<f64>> = vec![Vec::new(); subjects.len()];
+    let ours = subjects.first()?.name;
+    subjects.retain(|subject| arguments.wants_who(subject.name));
+    if subjects.is_empty() {
+        return None;
+    }
+    let mut rates: Vec<Vec<Option<f64>>> = vec![Vec::new(); subjects.len()];
     for round in 0..arguments.rounds {
         print_progress(name, round, arguments.rounds);
-        for (subject, rates) in subjects.iter_mut().zip(&mut rates) {
-            rates.extend((subject.measure)());
+        let mut turn: Vec<_> = subjects.iter_mut().zip(&mut rates).collect();
+        if round % 2 == 1 {
+            turn.reverse();
+        }
+        for (subject, rates) in turn {
+            rates.push((subject.measure)());
         }
     }
     print_progress("", 0, 0);
-    let ours = rates.first().cloned().unwrap_or_default();
-    let results = subjects.iter().zip(&rates).filter_map(|(subject, rates)| {
-        let mut ratios: Vec<f64> = ours
-            .iter()
-            .zip(rates)
-            .map(|(ours, its)| ours / its)
-            .collect();
-        ratios.sort_by(f64::total_cmp);
+    // Nobody is compared with ours if that is left out.
+    let is_there = subjects.first().is_some_and(|first| first.name == ours);
+    let ours = if is_there {
+        rates[0].clone()
+    } else {
+        Vec::new()
+    };
+    let results = subjects.iter().zip(rates).filter_map(|(subject, rounds)| {
+        let pairs = ours.iter().zip(&rounds);
+        let ratios = pairs.filter_map(|(ours, its)| Some((*ours)? / (*its)?));
         let goal = goals.iter().find(|goal| goal.beside == subject.name);
         Some(Measurement {
             name: subject.name,
-            rate: median(rates)?,
-            ratio: median(&ratios)?,
-            spread: ratios.last()? - ratios.first()?,
+            rate: Spread::of(rounds.iter().flatten().copied())?,
+            ratio: Spread::of(ratios),
             goal: goal.map(|goal| goal.at_least),
+            rounds,
         })
     });
     let measured = Measured {
@@ -126,36 +172,53 @@ pub(crate) fn measure(row: Row, arguments: &Arguments) -> Measured {
         results: results.collect(),
     };
     print(&measured);
-    measured
+    Some(measured)
 }
 
+/// Says how far it is to somebody who watches; a file is not to have it.
 fn print_progress(name: &str, round: usize, rounds: usize) {
+    let mut stderr = std::io::stderr();
+    if !stderr.is_terminal() {
+        return;
+    }
     let text = match rounds {
         0 => String::new(),
         _ => format!("{name}: round {} of {rounds}", round + 1),
     };
     eprint!("\r{text:<72}\r");
-    let _ = std::io::stderr().flush();
+    let _ = stderr.flush();
 }
 
 fn print(row: &Measured) {
     println!("\n{} ({})\n", row.name, row.unit);
-    println!("| who | median | netaio beside it | spread | goal |");
+    println!("| who | median | least to most | netaio beside it | goal |");
     println!("|---|---|---|---|---|");
     for result in &row.results {
-        let goal = match result.goal {
+        let goal = match result.judged() {
             None => String::new(),
-            Some(goal) if result.ratio >= goal => format!("{goal:.2}, met"),
-            Some(goal) => format!("{goal:.2}, missed"),
+            Some((goal, true)) => format!("{goal:.2}, met"),
+            Some((goal, false)) => format!("{goal:.2}, missed"),
         };
+        let rate = result.rate;
         println!(
-            "| {} | {} | {:.2} | {:.2} | {goal} |",
+            "| {} | {} | {} to {} | {} | {goal} |",
             result.name,
-            grouped(result.rate),
-            result.ratio,
-            result.spread,
+            grouped(rate.median),
+            grouped(rate.least),
+            grouped(rate.most),
+            result.ratio.map_or_else(String::new, told),
         );
     }
+}
+
+/// A ratio, and between what it was.
+fn told(ratio: Spread) -> String {
+    let Spread {
+        median,
+        least,
+        most,
+    } = ratio;
+    format!("{median:.2} ({least:.2} to {most:.2})")
 }
 
 /// A whole number with its digits in groups of three.
@@ -173,47 +236,56 @@ fn grouped(number: f64) -> String {
 
 /// Says which goals were met.
 pub(crate) fn summary(rows: &[Measured]) {
+    let mut lines = rows.iter().flat_map(|row| {
+        row.results.iter().filter_map(|result| {
+            let (goal, met) = result.judged()?;
+            let ratio = told(result.ratio?);
+            let missed = if met { "" } else { ", missed" };
+            let (work, beside) = (row.name, result.name);
+            Some(format!(
+                "| {work} | {beside} | {goal:.2} | {ratio}{missed} |"
+            ))
+        })
+    });
+    let Some(first) = lines.next() else {
+        return;
+    };
     println!("\n| work | beside | goal | measured |");
     println!("|---|---|---|---|");
-    for row in rows {
-        for result in &row.results {
-            if let Some(goal) = result.goal {
-                let missed = if result.ratio < goal { ", missed" } else { "" };
-                println!(
-                    "| {} | {} | {goal:.2} | {:.2}{missed} |",
-                    row.name, result.name, result.ratio
-                );
-            }
-        }
+    println!("{first}");
+    for line in lines {
+        println!("{line}");
     }
 }
 
 /// Everything, for programs.
-pub(crate) fn json(rows: &[Measured]) -> String {
-    let rows: Vec<Value> = rows
-        .iter()
-        .map(|row| {
-            let results: Vec<Value> = row
-                .results
-                .iter()
-                .map(|result| {
-                    json!({
-                        "who": result.name,
-                        "rate": result.rate,
-                        "ratio": result.ratio,
-                        "spread": result.spread,
-                        "goal": result.goal,
-                    })
-                })
-                .collect();
-            json!({"work": row.name, "unit": row.unit, "results": results})
+pub(crate) fn json(rows: &[Measured], arguments: &Arguments) -> String {
+    let spread = |spread: Spread| {
+        json!({
+            "median": spread.median,
+            "least": spread.least,
+            "most": spread.most,
         })
-        .collect();
-    format!("{:#}\n", Value::from(rows))
-}
-
-fn median(values: &[f64]) -> Option<f64> {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
+    };
+    let result = |result: &Measurement| {
+        json!({
+            "who": result.name,
+            "rate": spread(result.rate),
+            "ratio": result.ratio.map(spread),
+            "goal": result.goal,
+            "met": result.judged().map(|(_, met)| met),
+            "rounds": result.rounds,
+        })
+    };
+    let row = |row: &Measured| {
+        let results: Vec<Value> = row.results.iter().map(result).collect();
+        json!({"work": row.name, "unit": row.unit, "results": results})
+    };
+    let all = json!({
+        "cores": std::thread::available_parallelism().map_or(1, usize::from),
+        "rounds": arguments.rounds,
+        "span_ms": arguments.span.as_millis() as u64,
+        "rows": rows.iter().map(row).collect::<Vec<Value>>(),
+    });
+    format!("{all:#}\n")
 }
