@@ -1,6 +1,7 @@
 //! Requests and replies over TCP and UDP.
 
-use netaio_proto::{HmacAuthPlugin, Layers, Sha256StreamCipherPlugin};
+use netaio_bench::both_layers;
+use netaio_proto::Layers;
 
 use crate::arguments::Arguments;
 use crate::load::Threads;
@@ -44,7 +45,7 @@ pub(crate) fn rows(arguments: &Arguments) -> Vec<Row> {
     ] {
         let row = Row::new(name, "requests/s")
             .subject("netaio", move || {
-                let layers = layers();
+                let layers = both_layers();
                 let server = servers::tcp(one, layers.clone());
                 let shape = [1, 64, content];
                 servers::tcp_rate(server.address, one, &layers, shape, span)
@@ -83,12 +84,6 @@ pub(crate) fn rows(arguments: &Arguments) -> Vec<Row> {
         rows.push(row);
     }
     rows
-}
-
-fn layers() -> Layers {
-    Layers::new()
-        .auth(HmacAuthPlugin::new("secret"))
-        .cipher(Sha256StreamCipherPlugin::new("key"))
 }
 
 #[derive(Clone, Copy)]
