@@ -7,6 +7,7 @@
 use std::hint::black_box;
 
 use gungraun::prelude::*;
+use gungraun::{Callgrind, CallgrindMetrics, EventKind};
 use netaio_bench::{Ask, Decode, Echo, Pend, Route, SMALL, Seal, Work, both_layers};
 use netaio_proto::Layers;
 
@@ -77,4 +78,14 @@ library_benchmark_group!(
     ]
 );
 
-main!(library_benchmark_groups = core);
+/// What is told, and by how many percent more is a regression.
+fn config() -> LibraryBenchmarkConfig {
+    let told = [EventKind::Ir, EventKind::EstimatedCycles];
+    let mut callgrind = Callgrind::default();
+    callgrind
+        .format(told.map(CallgrindMetrics::from))
+        .soft_limits([(EventKind::Ir, 3.0)]);
+    LibraryBenchmarkConfig::default().tool(callgrind).clone()
+}
+
+main!(config = config(), library_benchmark_groups = core);
