@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use crate::load::Threads;
+
 /// What is measured, how often and how long.
 #[derive(Debug)]
 pub(crate) struct Arguments {
     pub(crate) rounds: usize,
     /// How long one measurement takes.
     pub(crate) span: Duration,
+    /// Of each side, for streams.
+    pub(crate) threads: Threads,
     /// Small sizes: only to see that everything runs.
     pub(crate) quick: bool,
     pub(crate) what: What,
@@ -34,6 +38,7 @@ impl Arguments {
         let mut parsed = Self {
             rounds: 7,
             span: Duration::from_millis(700),
+            threads: Threads::ONE,
             quick: false,
             what: What::Rows,
             only: Vec::new(),
@@ -54,6 +59,9 @@ impl Arguments {
                 }
                 "--rounds" => parsed.rounds = number(value()?)?.max(1) as usize,
                 "--span" => parsed.span = Duration::from_millis(number(value()?)?),
+                "--threads" => {
+                    parsed.threads = Threads(number(value()?)?.max(1) as usize);
+                }
                 "--only" => parsed.only.push(value()?),
                 "--who" => parsed.who.push(value()?),
                 "--json" => parsed.json = Some(value()?),

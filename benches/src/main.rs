@@ -7,8 +7,11 @@
 //! cargo run --release -p netaio-bench -- --quick      # does it run at all
 //! cargo run --release -p netaio-bench -- publish      # one slow subscriber
 //! cargo run --release -p netaio-bench -- witness      # tapescript's signatures
-//! cargo run --release -p netaio-bench --features rivals # beside tarpc and zeromq
+//! cargo run --release -p netaio-bench --features rivals # beside tarpc, tonic and zeromq
 //! ```
+//!
+//! Each side has a thread, with a current-thread runtime; with `--threads N` it has
+//! as many, and the rows of streams are measured.
 //!
 //! `--rounds N` and `--span MILLISECONDS` say how often and how long each is
 //! measured; `--json FILE` and `--svg FILE` write the results down. `--who NAME`
@@ -56,7 +59,7 @@ fn main() -> ExitCode {
     }
     let mut measured = Vec::new();
     for row in rows::all(&arguments) {
-        if arguments.wants(row.name) {
+        if arguments.wants(&row.name) {
             measured.extend(report::measure(row, &arguments));
         }
     }

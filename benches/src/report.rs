@@ -8,7 +8,7 @@ use crate::arguments::Arguments;
 
 /// One line of work, and whoever does it.
 pub(crate) struct Row {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// What is counted.
     pub(crate) unit: &'static str,
     /// Ours first.
@@ -25,16 +25,18 @@ pub(crate) struct Subject {
 }
 
 /// Ours is to do at least so many times as much as another.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Goal {
-    pub(crate) beside: &'static str,
-    pub(crate) at_least: f64,
+    beside: &'static str,
+    at_least: f64,
+    /// Why it cannot be told on this machine whether it is reached.
+    elsewhere: Option<String>,
 }
 
 impl Row {
-    pub(crate) fn new(name: &'static str, unit: &'static str) -> Self {
+    pub(crate) fn new(name: impl Into<String>, unit: &'static str) -> Self {
         Self {
-            name,
+            name: name.into(),
             unit,
             subjects: Vec::new(),
             goals: Vec::new(),
@@ -63,14 +65,33 @@ impl Row {
     }
 
     pub(crate) fn goal(mut self, beside: &'static str, at_least: f64) -> Self {
-        self.goals.push(Goal { beside, at_least });
+        self.goals.push(Goal {
+            beside,
+            at_least,
+            elsewhere: None,
+        });
+        self
+    }
+
+    /// A goal that is one on other machines than this, and why.
+    pub(crate) fn goal_elsewhere(
+        mut self,
+        beside: &'static str,
+        at_least: f64,
+        why: String,
+    ) -> Self {
+        self.goals.push(Goal {
+            beside,
+            at_least,
+            elsewhere: Some(why),
+        });
         self
     }
 }
 
 /// What a row came to.
 pub(crate) struct Measured {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) unit: &'static str,
     pub(crate) results: Vec<Measurement>,
 }
@@ -82,16 +103,29 @@ pub(crate) struct Measurement {
     pub(crate) rate: Spread,
     /// How many times as many ours did, in the same round.
     pub(crate) ratio: Option<Spread>,
-    pub(crate) goal: Option<f64>,
+    goal: Option<Goal>,
     /// The rate of each round; `None` where it could not run.
     rounds: Vec<Option<f64>>,
 }
 
 impl Measurement {
-    /// The goal and whether it was met, if there is one.
-    fn judged(&self) -> Option<(f64, bool)> {
-        let goal = self.goal?;
-        Some((goal, self.ratio?.median >= goal))
+    /// Whether its goal was met, if it has one and that can be told.
+    fn is_met(&self) -> Option<bool> {
+        let goal = self.goal.as_ref()?;
+        let ratio = self.ratio.filter(|_| goal.elsewhere.is_none())?;
+        Some(ratio.median >= goal.at_least)
+    }
+
+    /// What is to be said of its goal.
+    fn verdict(&self) -> Option<String> {
+        let goal = self.goal.as_ref()?;
+        let said = match (&goal.elsewhere, self.is_met()) {
+            (Some(why), _) => why,
+            (None, Some(true)) => "met",
+            (None, Some(false)) => "missed",
+            (None, None) => "not measured",
+        };
+        Some(format!("{:.2}, {said}", goal.at_least))
     }
 }
 
@@ -137,7 +171,7 @@ pub(crate) fn measure(row: Row, arguments: &Arguments) -> Option<Measured> {
     }
     let mut rates: Vec<Vec<Option<f64>>> = vec![Vec::new(); subjects.len()];
     for round in 0..arguments.rounds {
-        print_progress(name, round, arguments.rounds);
+        print_progress(&name, round, arguments.rounds);
         let mut turn: Vec<_> = subjects.iter_mut().zip(&mut rates).collect();
         if round % 2 == 1 {
             turn.reverse();
@@ -162,7 +196,7 @@ pub(crate) fn measure(row: Row, arguments: &Arguments) -> Option<Measured> {
             name: subject.name,
             rate: Spread::of(rounds.iter().flatten().copied())?,
             ratio: Spread::of(ratios),
-            goal: goal.map(|goal| goal.at_least),
+            goal: goal.cloned(),
             rounds,
         })
     });
@@ -194,11 +228,7 @@ fn print(row: &Measured) {
     println!("| who | median | least to most | netaio beside it | goal |");
     println!("|---|---|---|---|---|");
     for result in &row.results {
-        let goal = match result.judged() {
-            None => String::new(),
-            Some((goal, true)) => format!("{goal:.2}, met"),
-            Some((goal, false)) => format!("{goal:.2}, missed"),
-        };
+        let goal = result.verdict().unwrap_or_default();
         let rate = result.rate;
         println!(
             "| {} | {} | {} to {} | {} | {goal} |",
@@ -238,19 +268,15 @@ fn grouped(number: f64) -> String {
 pub(crate) fn summary(rows: &[Measured]) {
     let mut lines = rows.iter().flat_map(|row| {
         row.results.iter().filter_map(|result| {
-            let (goal, met) = result.judged()?;
-            let ratio = told(result.ratio?);
-            let missed = if met { "" } else { ", missed" };
-            let (work, beside) = (row.name, result.name);
-            Some(format!(
-                "| {work} | {beside} | {goal:.2} | {ratio}{missed} |"
-            ))
+            let (ratio, goal) = (told(result.ratio?), result.verdict()?);
+            let (work, beside) = (&row.name, result.name);
+            Some(format!("| {work} | {beside} | {ratio} | {goal} |"))
         })
     });
     let Some(first) = lines.next() else {
         return;
     };
-    println!("\n| work | beside | goal | measured |");
+    println!("\n| work | beside | measured | goal |");
     println!("|---|---|---|---|");
     println!("{first}");
     for line in lines {
@@ -272,8 +298,8 @@ pub(crate) fn json(rows: &[Measured], arguments: &Arguments) -> String {
             "who": result.name,
             "rate": spread(result.rate),
             "ratio": result.ratio.map(spread),
-            "goal": result.goal,
-            "met": result.judged().map(|(_, met)| met),
+            "goal": result.goal.as_ref().map(|goal| goal.at_least),
+            "met": result.is_met(),
             "rounds": result.rounds,
         })
     };
@@ -283,6 +309,7 @@ pub(crate) fn json(rows: &[Measured], arguments: &Arguments) -> String {
     };
     let all = json!({
         "cores": std::thread::available_parallelism().map_or(1, usize::from),
+        "threads": arguments.threads.0,
         "rounds": arguments.rounds,
         "span_ms": arguments.span.as_millis() as u64,
         "rows": rows.iter().map(row).collect::<Vec<Value>>(),

@@ -11,7 +11,7 @@ use netaio_proto::{Action, Instant, Layers, Request};
 
 use crate::arguments::Arguments;
 use crate::report::Row;
-use crate::sockets;
+use crate::{hashing, sockets};
 
 pub(crate) fn rows(arguments: &Arguments) -> Vec<Row> {
     let span = arguments.span;
@@ -28,12 +28,14 @@ pub(crate) fn rows(arguments: &Arguments) -> Vec<Row> {
             .subject("bare framing and checksum", move || bare(span))
             .subject("decoding alone", move || {
                 rate(Decode::new(SMALL, read), span)
-            })
-            .subject("with HMAC and stream cipher", move || {
+            }),
+        Row::new("core: HMAC and stream cipher, 64 B", "round trips/s")
+            .subject("netaio-proto, one side", move || {
                 let layers = both_layers();
                 let read = of_a_read(&layers, SMALL);
                 rate(Echo::new(&layers, SMALL, read), span)
-            }),
+            })
+            .subject("the hashing alone", move || hashing::rate(SMALL, span)),
         Row::new(
             "core: requests and their replies, 64 B, depth 64",
             "requests/s",
