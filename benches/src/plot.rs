@@ -27,9 +27,10 @@ pub(crate) fn svg(rows: &[Measured]) -> String {
             row.name, row.unit
         );
         y += 8.0;
-        for (index, result) in row.results.iter().enumerate() {
+        for result in &row.results {
             let length = (WIDTH - LABEL - 90.0) * result.rate.median / most;
-            let colour = if index == 0 { "#2563eb" } else { "#9ca3af" };
+            let ours = result.name.starts_with("netaio");
+            let colour = if ours { "#2563eb" } else { "#9ca3af" };
             let text = y + BAR - 3.0;
             let _ = writeln!(
                 bars,
