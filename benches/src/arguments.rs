@@ -2,17 +2,23 @@
 
 use std::time::Duration;
 
+use crate::load::Threads;
+
 /// What is measured, how often and how long.
 #[derive(Debug)]
 pub(crate) struct Arguments {
     pub(crate) rounds: usize,
     /// How long one measurement takes.
     pub(crate) span: Duration,
+    /// Of each side, for streams.
+    pub(crate) threads: Threads,
     /// Small sizes: only to see that everything runs.
     pub(crate) quick: bool,
     pub(crate) what: What,
     /// Parts of the names of the rows that are wanted; none: all.
     only: Vec<String>,
+    /// The names of the subjects that are wanted; none: all.
+    who: Vec<String>,
     pub(crate) json: Option<String>,
     pub(crate) svg: Option<String>,
 }
@@ -32,9 +38,11 @@ impl Arguments {
         let mut parsed = Self {
             rounds: 7,
             span: Duration::from_millis(700),
+            threads: Threads::ONE,
             quick: false,
             what: What::Rows,
             only: Vec::new(),
+            who: Vec::new(),
             json: None,
             svg: None,
         };
@@ -51,7 +59,11 @@ impl Arguments {
                 }
                 "--rounds" => parsed.rounds = number(value()?)?.max(1) as usize,
                 "--span" => parsed.span = Duration::from_millis(number(value()?)?),
+                "--threads" => {
+                    parsed.threads = Threads(number(value()?)?.max(1) as usize);
+                }
                 "--only" => parsed.only.push(value()?),
+                "--who" => parsed.who.push(value()?),
                 "--json" => parsed.json = Some(value()?),
                 "--svg" => parsed.svg = Some(value()?),
                 other => return Err(format!("what is {other}?")),
@@ -60,7 +72,13 @@ impl Arguments {
         Ok(parsed)
     }
 
+    /// Whether a row is wanted.
     pub(crate) fn wants(&self, row: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|part| row.contains(part))
+    }
+
+    /// Whether a subject is wanted, so that it can be profiled alone.
+    pub(crate) fn wants_who(&self, subject: &str) -> bool {
+        self.who.is_empty() || self.who.iter().any(|name| name == subject)
     }
 }

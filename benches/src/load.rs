@@ -10,20 +10,58 @@ use std::time::{Duration, Instant};
 
 /// On how many threads a side runs its tasks.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Threads {
-    One,
-    Two,
+pub(crate) struct Threads(pub(crate) usize);
+
+impl Threads {
+    /// A runtime that runs everything on the thread that it was made on.
+    pub(crate) const ONE: Self = Self(1);
+}
+
+/// How much is asked at a time, and on what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// Of each side.
+    pub(crate) threads: Threads,
+    pub(crate) connections: usize,
+    /// Requests that are under way at a time on each connection.
+    pub(crate) depth: usize,
+    /// Bytes.
+    pub(crate) content: usize,
 }
 
 /// Runs a future on a tokio runtime of its own.
 pub(crate) fn on_tokio<T>(threads: Threads, future: impl Future<Output = T>) -> T {
     let mut builder = match threads {
-        Threads::One => tokio::runtime::Builder::new_current_thread(),
-        Threads::Two => tokio::runtime::Builder::new_multi_thread(),
+        Threads::ONE => tokio::runtime::Builder::new_current_thread(),
+        Threads(many) => {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(many);
+            builder
+        }
     };
-    let runtime = builder.worker_threads(2).enable_all().build();
-    let runtime = runtime.expect("a runtime");
+    let runtime = builder.enable_all().build().expect("a runtime");
     runtime.block_on(future)
+}
+
+/// Runs a future on an executor of smol's, with as many threads.
+pub(crate) fn on_smol<T, F>(
+    threads: Threads,
+    run: impl FnOnce(Arc<smol::Executor<'static>>) -> F,
+) -> T
+where
+    F: Future<Output = T>,
+{
+    let executor = Arc::new(smol::Executor::new());
+    let (stop, stopped) = smol::channel::bounded::<()>(1);
+    thread::scope(|scope| {
+        for _ in 1..threads.0 {
+            let (executor, stopped) = (Arc::clone(&executor), stopped.clone());
+            scope.spawn(move || smol::block_on(executor.run(stopped.recv())));
+        }
+        let done = smol::block_on(executor.run(run(Arc::clone(&executor))));
+        drop(stop);
+        done
+    })
 }
 
 /// A server on a thread of its own, until it is dropped.

@@ -7,16 +7,20 @@
 //! cargo run --release -p netaio-bench -- --quick      # does it run at all
 //! cargo run --release -p netaio-bench -- publish      # one slow subscriber
 //! cargo run --release -p netaio-bench -- witness      # tapescript's signatures
-//! cargo run --release -p netaio-bench --features rivals # beside tarpc and zeromq
+//! cargo run --release -p netaio-bench --features rivals # beside tarpc, tonic and zeromq
 //! ```
 //!
+//! Each side has a thread, with a current-thread runtime; with `--threads N` it has
+//! as many, and the rows of streams are measured.
+//!
 //! `--rounds N` and `--span MILLISECONDS` say how often and how long each is
-//! measured; `--json FILE` and `--svg FILE` write the results down.
+//! measured; `--json FILE` and `--svg FILE` write the results down. `--who NAME`
+//! leaves out all others, as for a profile of one.
 //!
 //! All that belongs to one row is measured in turn, round by round, so that what
-//! else the machine does hits everybody; a ratio is the median of the rounds'
-//! ratios. Figures of one run can be compared with each other, and with nothing
-//! else.
+//! else the machine does hits everybody, every other round in reverse; a ratio is
+//! the median of the rounds' ratios. Figures of one run can be compared with each
+//! other, and with nothing else.
 
 mod arguments;
 mod hashing;
@@ -55,13 +59,13 @@ fn main() -> ExitCode {
     }
     let mut measured = Vec::new();
     for row in rows::all(&arguments) {
-        if arguments.wants(row.name) {
-            measured.push(report::measure(row, &arguments));
+        if arguments.wants(&row.name) {
+            measured.extend(report::measure(row, &arguments));
         }
     }
     report::summary(&measured);
     for (path, content) in [
-        (&arguments.json, report::json(&measured)),
+        (&arguments.json, report::json(&measured, &arguments)),
         (&arguments.svg, plot::svg(&measured)),
     ] {
         if let Some(path) = path

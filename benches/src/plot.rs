@@ -1,4 +1,4 @@
-//! The table as a picture: how many times the others' rate ours is.
+//! The rows as a picture: how many a second each did.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,11 @@ pub(crate) fn svg(rows: &[Measured]) -> String {
     let mut bars = String::new();
     let mut y = 10.0;
     for row in rows {
-        let most = row.results.iter().map(|r| r.rate).fold(1.0, f64::max);
+        let most = row
+            .results
+            .iter()
+            .map(|r| r.rate.median)
+            .fold(1.0, f64::max);
         y += GAP;
         // Writing to a string does not fail.
         let _ = writeln!(
@@ -23,9 +27,10 @@ pub(crate) fn svg(rows: &[Measured]) -> String {
             row.name, row.unit
         );
         y += 8.0;
-        for (index, result) in row.results.iter().enumerate() {
-            let length = (WIDTH - LABEL - 90.0) * result.rate / most;
-            let colour = if index == 0 { "#2563eb" } else { "#9ca3af" };
+        for result in &row.results {
+            let length = (WIDTH - LABEL - 90.0) * result.rate.median / most;
+            let ours = result.name.starts_with("netaio");
+            let colour = if ours { "#2563eb" } else { "#9ca3af" };
             let text = y + BAR - 3.0;
             let _ = writeln!(
                 bars,
@@ -35,7 +40,7 @@ pub(crate) fn svg(rows: &[Measured]) -> String {
                 LABEL - 8.0,
                 result.name,
                 LABEL + length + 6.0,
-                short(result.rate),
+                short(result.rate.median),
             );
             y += BAR + 4.0;
         }

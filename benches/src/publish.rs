@@ -68,7 +68,7 @@ fn round(policy: LagPolicy, stalled: bool) -> Round {
     let (sender, receiver) = mpsc::channel();
     let (ready, readers_ready) = tokio::sync::oneshot::channel::<()>();
     let server = thread::spawn(move || {
-        on_tokio(Threads::One, async {
+        on_tokio(Threads::ONE, async {
             let server = TcpServer::builder()
                 .limits(Limits {
                     lag_policy: policy,
@@ -87,7 +87,7 @@ fn round(policy: LagPolicy, stalled: bool) -> Round {
     let address = receiver.recv().unwrap();
     let idle = stalled.then(|| subscribe(address));
     let start = Instant::now();
-    let mut latencies = on_tokio(Threads::One, read(address, ready, start));
+    let mut latencies = on_tokio(Threads::ONE, read(address, ready, start));
     let (sent, held, lost) = server.join().unwrap();
     drop(idle);
     let mut spans: Vec<Duration> = latencies

@@ -4,4 +4,6 @@ pub(crate) mod python;
 #[cfg(feature = "rivals")]
 pub(crate) mod tarpc;
 #[cfg(feature = "rivals")]
+pub(crate) mod tonic;
+#[cfg(feature = "rivals")]
 pub(crate) mod zeromq;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use netaio_asyncstd::smol::{self as on_smol, Smol};
 use netaio_tokio::{Layers, Limits, MessageType, TcpClient, TcpServer, UdpNode};
 
-use crate::load::{Clock, Server, Started, Threads, asked, on_tokio, rate};
+use crate::load::{Clock, Server, Shape, Threads, asked, on_smol, on_tokio, rate};
 
 const ECHO: (MessageType, &str) = (MessageType::REQUEST_URI, "echo");
 
@@ -32,22 +32,21 @@ pub(crate) fn tcp(threads: Threads, layers: Layers) -> Server {
     })
 }
 
-/// Requests a second over so many connections, `depth` at a time on each.
+/// Requests a second.
 pub(crate) fn tcp_rate(
     server: SocketAddr,
-    threads: Threads,
     layers: &Layers,
-    [connections, depth, content]: [usize; 3],
+    shape: Shape,
     span: Duration,
 ) -> f64 {
-    on_tokio(threads, async {
+    on_tokio(shape.threads, async {
         let mut askers = Vec::new();
-        for _ in 0..connections {
+        for _ in 0..shape.connections {
             let builder = TcpClient::builder().server(server);
             let client = builder.layers(layers.clone()).build();
             client.connect().await.expect("a connection");
-            for _ in 0..depth {
-                askers.push(ask(client.clone(), content));
+            for _ in 0..shape.depth {
+                askers.push(ask(client.clone(), shape.content));
             }
         }
         rate(askers, span).await
@@ -69,48 +68,45 @@ fn ask(
     }
 }
 
-pub(crate) fn smol_tcp() -> Server {
-    Server::start(|started: Started| {
-        let executor = Arc::new(smol::Executor::new());
-        smol::block_on(executor.run(async {
-            let builder =
-                on_smol::TcpServer::builder_on(Smol::on(Arc::clone(&executor)));
+pub(crate) fn smol_tcp(threads: Threads) -> Server {
+    Server::start(move |started| {
+        on_smol(threads, |executor| async {
+            let builder = on_smol::TcpServer::builder_on(Smol::on(executor));
             let server = builder.limits(limits()).build();
             server.on(ECHO, |m| m.respond(m.content()));
             let address = server.listen("127.0.0.1:0").await.expect("a port");
             started.at(address).await;
-        }));
+        });
     })
 }
 
-/// Requests a second over one connection, on smol.
-pub(crate) fn smol_rate(
-    server: SocketAddr,
-    depth: usize,
-    content: usize,
-    span: Duration,
-) -> f64 {
-    let executor = Arc::new(smol::Executor::new());
-    smol::block_on(executor.run(async {
-        let runtime = Smol::on(Arc::clone(&executor));
-        let builder = on_smol::TcpClient::builder_on(runtime).server(server);
-        let client = builder.build();
-        client.connect().await.expect("a connection");
+/// Requests a second, on smol.
+pub(crate) fn smol_rate(server: SocketAddr, shape: Shape, span: Duration) -> f64 {
+    on_smol(shape.threads, |executor| async move {
+        let mut clients = Vec::new();
+        for _ in 0..shape.connections {
+            let runtime = Smol::on(Arc::clone(&executor));
+            let builder = on_smol::TcpClient::builder_on(runtime).server(server);
+            let client = builder.build();
+            client.connect().await.expect("a connection");
+            clients.push(client);
+        }
         let clock = Clock::new();
         let start = Instant::now();
-        let tasks: Vec<_> = (0..depth)
-            .map(|_| {
+        let mut tasks = Vec::new();
+        for client in clients {
+            for _ in 0..shape.depth {
                 let client = client.clone();
-                let bytes = vec![7; content];
+                let bytes = vec![7; shape.content];
                 let ask = move || {
                     let request = client.request("echo").content(&bytes);
                     async move {
                         request.await.expect("a reply");
                     }
                 };
-                executor.spawn(asked(ask, clock.clone()))
-            })
-            .collect();
+                tasks.push(executor.spawn(asked(ask, clock.clone())));
+            }
+        }
         smol::Timer::after(span).await;
         clock.stop();
         let mut count = 0;
@@ -118,12 +114,12 @@ pub(crate) fn smol_rate(
             count += task.await;
         }
         count as f64 / start.elapsed().as_secs_f64()
-    }))
+    })
 }
 
 pub(crate) fn udp() -> Server {
     Server::start(|started| {
-        on_tokio(Threads::One, async {
+        on_tokio(Threads::ONE, async {
             let node = node();
             node.on(ECHO, |m| m.respond(m.content()));
             started.at(node.start().await.expect("a port")).await;
@@ -144,7 +140,7 @@ pub(crate) fn udp_rate(
     content: usize,
     span: Duration,
 ) -> f64 {
-    on_tokio(Threads::One, async {
+    on_tokio(Threads::ONE, async {
         let node = node();
         node.start().await.expect("a port");
         let askers = (0..depth).map(|_| {

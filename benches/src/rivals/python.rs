@@ -6,8 +6,19 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use serde_json::Value;
+
+/// What is in the environment. All but the library and uvloop are what its
+/// plugins are made of.
+const PACKAGES: [&str; 4] = [
+    "netaio==0.0.9",
+    "tapescript==0.7.2",
+    "PyNaCl>=1.5",
+    "uvloop>=0.21",
+];
+
 /// Requests a second over one connection; `None` if there is no Python with
-/// netaio, or without uvloop if that is asked for.
+/// netaio and uvloop.
 pub(crate) fn rate(
     depth: usize,
     content: usize,
@@ -38,29 +49,38 @@ pub(crate) fn rate(
     client.line()?.parse().ok()
 }
 
-/// The interpreter with Python netaio: that of the live tests, which make it.
+/// The interpreter of an environment with Python netaio in cargo's target
+/// directory, which is made if it is not there.
 fn environment() -> Option<&'static PathBuf> {
-    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let found = PYTHON.get_or_init(|| {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-            || concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into(),
-            PathBuf::from,
-        );
-        let found = std::fs::read_dir(target).ok()?.flatten().find_map(|entry| {
-            let name = entry.file_name();
-            let ours = name.to_string_lossy().starts_with("python-netaio");
-            let python = entry.path().join("bin/python");
-            (ours && python.exists()).then_some(python)
-        });
-        if found.is_none() {
-            eprintln!(
-                "Python netaio is left out: its environment is not there yet. \
-                 `cargo test -p netaio-tests --test interop` makes it."
-            );
+    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let made = PYTHON.get_or_init(|| {
+        let made = make_environment();
+        if let Err(why) = &made {
+            eprintln!("Python netaio is left out: {why}");
         }
-        found
+        made
     });
-    found.as_ref()
+    made.as_ref().ok()
+}
+
+/// Made by the program that does so for the live tests.
+fn make_environment() -> Result<PathBuf, String> {
+    let here = env!("CARGO_MANIFEST_DIR");
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| format!("{here}/../target").into(), PathBuf::from);
+    let target = std::path::absolute(target).map_err(|error| error.to_string())?;
+    let output = Command::new("python3")
+        .arg(format!("{here}/../tests/interop/peers/environment.py"))
+        .arg(target.join("python-netaio-bench"))
+        .args(PACKAGES)
+        .output()
+        .map_err(|error| format!("python3: {error}"))?;
+    let said: Value = serde_json::from_slice(&output.stdout)
+        .map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())?;
+    match (said["python"].as_str(), said["error"].as_str()) {
+        (Some(python), _) => Ok(python.into()),
+        (None, why) => Err(why.unwrap_or("no environment was made").to_owned()),
+    }
 }
 
 struct Running(Child);

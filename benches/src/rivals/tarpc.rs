@@ -3,6 +3,7 @@
 use std::future::ready;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tarpc::client::Config;
 use tarpc::context;
@@ -10,33 +11,35 @@ use tarpc::serde_transport::tcp;
 use tarpc::server::{BaseChannel, Channel as _};
 use tarpc::tokio_serde::formats::Bincode;
 
-use crate::load::{self, Server, Threads, on_tokio};
+use crate::load::{self, Server, Shape, Threads, on_tokio};
 
 #[tarpc::service]
 trait Echo {
-    async fn echo(content: Vec<u8>) -> Vec<u8>;
+    async fn echo(content: Bytes) -> Bytes;
 }
 
 #[derive(Clone)]
 struct Service;
 
 impl Echo for Service {
-    async fn echo(self, _: context::Context, content: Vec<u8>) -> Vec<u8> {
+    async fn echo(self, _: context::Context, content: Bytes) -> Bytes {
         content
     }
 }
 
 /// Requests a second over one connection.
-pub(crate) fn rate(depth: usize, content: usize, span: Duration) -> f64 {
-    let server = server();
-    on_tokio(Threads::One, async {
+pub(crate) fn rate(shape: Shape, span: Duration) -> f64 {
+    let server = server(shape.threads);
+    on_tokio(shape.threads, async {
         let transport = tcp::connect(server.address, Bincode::default).await;
         let transport = transport.expect("a connection");
+        transport.get_ref().set_nodelay(true).expect("a socket");
         let client = EchoClient::new(Config::default(), transport).spawn();
-        let askers = (0..depth).map(|_| {
-            let client = client.clone();
+        let content = Bytes::from(vec![7; shape.content]);
+        let askers = (0..shape.depth).map(|_| {
+            let (client, content) = (client.clone(), content.clone());
             move || {
-                let (client, content) = (client.clone(), vec![7; content]);
+                let (client, content) = (client.clone(), content.clone());
                 async move {
                     let reply = client.echo(context::current(), content).await;
                     reply.expect("a reply");
@@ -47,9 +50,9 @@ pub(crate) fn rate(depth: usize, content: usize, span: Duration) -> f64 {
     })
 }
 
-fn server() -> Server {
-    Server::start(|started| {
-        on_tokio(Threads::One, async {
+fn server(threads: Threads) -> Server {
+    Server::start(move |started| {
+        on_tokio(threads, async {
             let mut listener = tcp::listen("127.0.0.1:0", Bincode::default)
                 .await
                 .expect("a port");
@@ -57,7 +60,10 @@ fn server() -> Server {
             listener.config_mut().max_frame_length(usize::MAX);
             let serve = tokio::spawn(
                 listener
-                    .filter_map(|stream| ready(stream.ok()))
+                    .filter_map(|transport| ready(transport.ok()))
+                    .inspect(|transport| {
+                        transport.get_ref().set_nodelay(true).expect("a socket");
+                    })
                     .map(BaseChannel::with_defaults)
                     .for_each(|channel| {
                         let requests = channel.execute(Service.serve());

@@ -1,5 +1,6 @@
 //! ZeroMQ in Rust: a dealer that keeps so many messages on the way, and a
-//! router that sends them back.
+//! router that sends them back. Nobody tells which reply is to which message, or
+//! waits for a single one, as with all others here.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +9,12 @@ use zeromq::{
     SocketSend as _, ZmqMessage,
 };
 
-use crate::load::{Clock, Server, Threads, on_tokio};
+use crate::load::{Clock, Server, Shape, Threads, on_tokio};
 
 /// Round trips a second over one connection.
-pub(crate) fn rate(depth: usize, content: usize, span: Duration) -> f64 {
-    let server = server();
-    on_tokio(Threads::One, async {
+pub(crate) fn rate(shape: Shape, span: Duration) -> f64 {
+    let server = server(shape.threads);
+    on_tokio(shape.threads, async {
         let mut socket = DealerSocket::new();
         let address = format!("tcp://{}", server.address);
         socket.connect(&address).await.expect("a connection");
@@ -23,9 +24,9 @@ pub(crate) fn rate(depth: usize, content: usize, span: Duration) -> f64 {
             tokio::time::sleep(span).await;
             stop.stop();
         });
-        let message = || ZmqMessage::from(vec![7; content]);
+        let message = || ZmqMessage::from(vec![7; shape.content]);
         let start = Instant::now();
-        for _ in 0..depth {
+        for _ in 0..shape.depth {
             socket.send(message()).await.expect("it is sent");
         }
         let mut count = 0_u64;
@@ -38,9 +39,9 @@ pub(crate) fn rate(depth: usize, content: usize, span: Duration) -> f64 {
     })
 }
 
-fn server() -> Server {
-    Server::start(|started| {
-        on_tokio(Threads::One, async {
+fn server(threads: Threads) -> Server {
+    Server::start(move |started| {
+        on_tokio(threads, async {
             let mut socket = RouterSocket::new();
             let bound = socket.bind("tcp://127.0.0.1:0").await.expect("a port");
             let Endpoint::Tcp(_, port) = bound else {

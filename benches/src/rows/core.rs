@@ -1,32 +1,46 @@
 //! The core alone: no socket, no task, no clock.
 
 use std::hint::black_box;
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
-use bytes::Buf as _;
-use netaio_proto::{
-    Action, Connection, EndpointConfig, HandlerId, Instant, Layers, Limits, Message,
-    MessageType, Request, Role, Router,
+use netaio_bench::{
+    Ask, Decode, Echo, READ, SMALL, Work, both_layers, client, discard, of_a_read,
+    question, server,
 };
+use netaio_proto::{Action, Instant, Layers, Request};
 
 use crate::arguments::Arguments;
 use crate::report::Row;
-use crate::sockets;
-
-/// Bytes that come at a time.
-const READ: usize = 64 * 1024;
+use crate::{hashing, sockets};
 
 pub(crate) fn rows(arguments: &Arguments) -> Vec<Row> {
     let span = arguments.span;
     let many = if arguments.quick { 10_000 } else { 1_000_000 };
+    let none = Layers::new();
+    let read = of_a_read(&none, SMALL);
     vec![
         Row::new("core: decode, route and reply, 64 B", "messages/s")
-            .subject("netaio-proto", move || decode(span))
+            .subject("netaio-proto", move || {
+                rate(Echo::new(&none, SMALL, read), span)
+            })
             .subject("60 ns each", || 1e9 / 60.0)
             .goal("60 ns each", 1.0)
-            .subject("bare framing and checksum", move || bare(span)),
+            .subject("bare framing and checksum", move || bare(span))
+            .subject("decoding alone", move || {
+                rate(Decode::new(SMALL, read), span)
+            }),
+        Row::new("core: HMAC and stream cipher, 64 B", "round trips/s")
+            .subject("netaio-proto, one side", move || {
+                let layers = both_layers();
+                let read = of_a_read(&layers, SMALL);
+                rate(Echo::new(&layers, SMALL, read), span)
+            })
+            .subject("the hashing alone", move || hashing::rate(SMALL, span)),
+        Row::new(
+            "core: requests and their replies, 64 B, depth 64",
+            "requests/s",
+        )
+        .subject("netaio-proto", move || rate(Ask::new(SMALL, 64), span)),
         Row::new("core: 1,000,000 pending requests, insert", "requests/s")
             .subject("netaio-proto", move || pending(many).0)
             .subject("1 µs each", || 1e6)
@@ -37,7 +51,8 @@ pub(crate) fn rows(arguments: &Arguments) -> Vec<Row> {
             .goal("1.5 µs each", 1.0),
         Row::new("core: timers that fire, of 100,000", "timers/s")
             .subject("netaio-proto", move || timers(many / 10))
-            .subject("of 10,000", move || timers(many / 100)),
+            .subject("of 10,000", move || timers(many / 100))
+            .goal("of 10,000", 0.5),
         Row::new("core: damaged frames", "frames/s")
             .subject("netaio-proto", damaged)
             .subject("2 µs each", || 5e5)
@@ -45,70 +60,12 @@ pub(crate) fn rows(arguments: &Arguments) -> Vec<Row> {
     ]
 }
 
-fn remote() -> SocketAddr {
-    ([192, 0, 2, 1], 8888).into()
-}
-
-fn server(limits: Limits) -> Connection {
-    let mut router = Router::new();
-    let key = (MessageType::REQUEST_URI, "echo");
-    router.insert(key, HandlerId(1), Layers::new());
-    let config = EndpointConfig {
-        role: Role::Server,
-        limits,
-        ..EndpointConfig::default()
-    };
-    let (config, router) = (Arc::new(config), Arc::new(router));
-    Connection::new(config, router, remote(), [1; 32], Instant::EPOCH)
-}
-
-/// Requests with ids, as our clients send them.
-fn requests() -> (Vec<u8>, u64) {
-    let config = Arc::new(EndpointConfig::default());
-    let mut client =
-        Connection::new(config, Arc::default(), remote(), [2; 32], Instant::EPOCH);
-    let mut count = 0;
-    while client.outgoing().remaining() < READ {
-        let kind = MessageType::REQUEST_URI;
-        let message = Message::new(kind, "echo", [7; 64]).expect("it is short");
-        client
-            .request(Instant::EPOCH, Request::new(message))
-            .expect("there is room");
-        count += 1;
-    }
-    let outgoing = client.outgoing();
-    let bytes = outgoing.copy_to_bytes(outgoing.remaining());
-    (bytes.to_vec(), count)
-}
-
-fn decode(span: Duration) -> f64 {
-    let (bytes, count) = requests();
-    let mut server = server(Limits {
-        outgoing_high_water: usize::MAX,
-        ..Limits::default()
-    });
+/// Messages a second.
+fn rate(mut work: impl Work, span: Duration) -> f64 {
     let start = Clock::now();
     let mut done = 0;
     while start.elapsed() < span {
-        server.handle_input(Instant::EPOCH, &bytes);
-        while let Some(action) = server.poll_action() {
-            let Action::Dispatch {
-                message,
-                reply: Some(token),
-                ..
-            } = action
-            else {
-                panic!("{action:?}");
-            };
-            let reply = message.respond(message.content()).expect("it is short");
-            server
-                .reply(Instant::EPOCH, token, reply)
-                .expect("it is open");
-        }
-        let outgoing = server.outgoing();
-        black_box(outgoing.chunk());
-        outgoing.advance(outgoing.remaining());
-        done += count;
+        done += work.once();
     }
     done as f64 / start.elapsed().as_secs_f64()
 }
@@ -136,31 +93,16 @@ fn bare(span: Duration) -> f64 {
     done as f64 / start.elapsed().as_secs_f64()
 }
 
-fn client() -> Connection {
-    let config = EndpointConfig {
-        limits: Limits {
-            max_pending: usize::MAX,
-            max_outgoing: usize::MAX,
-            ..Limits::default()
-        },
-        ..EndpointConfig::default()
-    };
-    let config = Arc::new(config);
-    Connection::new(config, Arc::default(), remote(), [3; 32], Instant::EPOCH)
-}
-
 /// How many requests a second are sent and cancelled while so many wait.
 fn pending(many: usize) -> (f64, f64) {
-    let mut client = client();
-    let kind = MessageType::REQUEST_URI;
-    let message = Message::new(kind, "echo", "").expect("it is short");
+    let mut client = client(Layers::new());
+    let message = question(0);
     let start = Clock::now();
     let ids: Vec<_> = (0..many)
         .map(|_| {
             let id = client.request(Instant::EPOCH, Request::new(message.clone()));
-            let outgoing = client.outgoing();
-            if outgoing.remaining() > READ {
-                outgoing.advance(outgoing.remaining());
+            if client.queued() > READ {
+                discard(&mut client);
             }
             id.expect("there is room")
         })
@@ -177,12 +119,10 @@ fn pending(many: usize) -> (f64, f64) {
 
 /// How many timeouts a second are told if so many come at once.
 fn timers(many: usize) -> f64 {
-    let mut client = client();
+    let mut client = client(Layers::new());
     for number in 0..many {
-        let kind = MessageType::REQUEST_URI;
-        let message = Message::new(kind, "echo", "").expect("it is short");
         let timeout = Duration::from_micros(1_000_000 + number as u64);
-        let request = Request::new(message).timeout(timeout);
+        let request = Request::new(question(0)).timeout(timeout);
         client.request(Instant::EPOCH, request).expect("room");
     }
     let start = Clock::now();
@@ -199,15 +139,8 @@ fn timers(many: usize) -> f64 {
 /// How many frames a second are found to be damaged, each by another fault.
 fn damaged() -> f64 {
     const FRAMES: usize = 20_000;
-    let mut server = server(Limits {
-        max_errors_per_minute: u32::MAX,
-        outgoing_high_water: usize::MAX,
-        max_outgoing: usize::MAX,
-        ..Limits::default()
-    });
-    let kind = MessageType::REQUEST_URI;
-    let message = Message::new(kind, "echo", [7; 64]).expect("it is short");
-    let good = message.encode().expect("it is short");
+    let mut server = server(Layers::new());
+    let good = question(SMALL).encode().expect("it is short");
     let faults: Vec<Vec<u8>> = [(0, 200), (5, 1), (10, 0xff), (13, 0xff)]
         .into_iter()
         .map(|(at, with)| {
@@ -222,8 +155,7 @@ fn damaged() -> f64 {
         while let Some(action) = server.poll_action() {
             black_box(action);
         }
-        let outgoing = server.outgoing();
-        outgoing.advance(outgoing.remaining());
+        discard(&mut server);
     }
     assert_eq!(server.counters().rejected, FRAMES as u64);
     FRAMES as f64 / start.elapsed().as_secs_f64()

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use crate::arguments::Arguments;
 use crate::load::{Threads, on_tokio};
 use crate::report::Row;
+use crate::rows::named;
 use crate::sockets::put_frame;
 
 const URI: &str = "news";
@@ -24,15 +25,17 @@ pub(crate) fn row(arguments: &Arguments) -> Row {
         true => (50, 20),
         false => (1_000, 300),
     };
-    Row::new("notify to 1,000 subscribers, 64 B", "notifications/s")
+    let threads = arguments.threads;
+    let name = named("notify to 1,000 subscribers, 64 B", threads);
+    Row::new(name, "notifications/s")
         .subject("netaio", move || {
-            measure(readers, notices, |listening| {
-                on_tokio(Threads::One, publish(readers, notices, listening))
+            measure(readers, notices, threads, |listening| {
+                on_tokio(threads, publish(readers, notices, listening))
             })
         })
         .subject("a bare loop of writes", move || {
-            measure(readers, notices, |listening| {
-                on_tokio(Threads::One, write(readers, notices, listening))
+            measure(readers, notices, threads, |listening| {
+                on_tokio(threads, write(readers, notices, listening))
             })
         })
         .goal("a bare loop of writes", 0.85)
@@ -46,12 +49,13 @@ type Listening = mpsc::Sender<SocketAddr>;
 fn measure(
     readers: usize,
     notices: usize,
+    threads: Threads,
     publisher: impl FnOnce(Listening) -> Instant,
 ) -> f64 {
     let (sender, receiver) = mpsc::channel();
     let reading = thread::spawn(move || {
         let address = receiver.recv().expect("it listens");
-        on_tokio(Threads::One, read(address, readers, notices));
+        on_tokio(threads, read(address, readers, notices));
         Instant::now()
     });
     let start = publisher(sender);

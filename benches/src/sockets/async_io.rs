@@ -9,12 +9,11 @@ use bytes::BytesMut;
 use futures_util::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{body, buffer, put_frame, turn_round};
-use crate::load::{Clock, Server};
+use crate::load::{Clock, Server, Shape, Threads, on_smol};
 
-pub(crate) fn server() -> Server {
-    Server::start(|started| {
-        let executor = Arc::new(smol::Executor::new());
-        smol::block_on(executor.run(async {
+pub(crate) fn server(threads: Threads) -> Server {
+    Server::start(move |started| {
+        on_smol(threads, |executor| async move {
             let listener = Async::<TcpListener>::bind(([127, 0, 0, 1], 0));
             let listener = listener.expect("a port");
             let address = listener.get_ref().local_addr().expect("an address");
@@ -25,7 +24,7 @@ pub(crate) fn server() -> Server {
                 }
             });
             started.at(address).await;
-        }));
+        });
     })
 }
 
@@ -41,37 +40,37 @@ async fn echo(mut stream: Async<TcpStream>) {
     }
 }
 
-/// Round trips a second of `depth` frames at a time.
-pub(crate) fn rate(
-    server: SocketAddr,
-    depth: usize,
-    content: usize,
-    span: Duration,
-) -> f64 {
-    let executor = smol::LocalExecutor::new();
-    smol::block_on(executor.run(async {
-        let stream = Async::<TcpStream>::connect(server).await;
-        let stream = stream.expect("a connection");
-        stream.get_ref().set_nodelay(true).expect("a socket");
+/// Round trips a second.
+pub(crate) fn rate(server: SocketAddr, shape: Shape, span: Duration) -> f64 {
+    on_smol(shape.threads, |executor| async move {
+        let mut streams = Vec::new();
+        for _ in 0..shape.connections {
+            let stream = Async::<TcpStream>::connect(server).await;
+            let stream = stream.expect("a connection");
+            stream.get_ref().set_nodelay(true).expect("a socket");
+            streams.push(stream);
+        }
         let clock = Clock::new();
         let start = Instant::now();
-        let task = executor.spawn(ask(stream, depth, content, clock.clone()));
+        let tasks: Vec<_> = streams
+            .into_iter()
+            .map(|stream| executor.spawn(ask(stream, shape, clock.clone())))
+            .collect();
         smol::Timer::after(span).await;
         clock.stop();
-        task.await as f64 / start.elapsed().as_secs_f64()
-    }))
+        let mut count = 0;
+        for task in tasks {
+            count += task.await;
+        }
+        count as f64 / start.elapsed().as_secs_f64()
+    })
 }
 
-async fn ask(
-    mut stream: Async<TcpStream>,
-    depth: usize,
-    content: usize,
-    clock: Clock,
-) -> u64 {
+async fn ask(mut stream: Async<TcpStream>, shape: Shape, clock: Clock) -> u64 {
     let (mut input, mut output) = (Input::new(), buffer());
-    let body = body(content);
+    let body = body(shape.content);
     let mut count = 0;
-    for _ in 0..depth {
+    for _ in 0..shape.depth {
         put_frame(&mut output, 0, &body);
     }
     while !clock.is_over() {

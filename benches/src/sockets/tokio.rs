@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{body, buffer, put_frame, turn_round};
-use crate::load::{Clock, Server, Threads, on_tokio};
+use crate::load::{Clock, Server, Shape, Threads, on_tokio};
 
 pub(crate) fn server(threads: Threads) -> Server {
     Server::start(move |started| {
@@ -42,19 +42,11 @@ async fn echo(mut stream: TcpStream) {
     }
 }
 
-/// Round trips a second over so many connections, of `depth` frames at a time on
-/// each.
-pub(crate) fn rate(
-    server: SocketAddr,
-    threads: Threads,
-    connections: usize,
-    depth: usize,
-    content: usize,
-    span: Duration,
-) -> f64 {
-    on_tokio(threads, async {
+/// Round trips a second.
+pub(crate) fn rate(server: SocketAddr, shape: Shape, span: Duration) -> f64 {
+    on_tokio(shape.threads, async {
         let mut streams = Vec::new();
-        for _ in 0..connections {
+        for _ in 0..shape.connections {
             let stream = TcpStream::connect(server).await.expect("a connection");
             stream.set_nodelay(true).expect("a socket");
             streams.push(stream);
@@ -63,7 +55,7 @@ pub(crate) fn rate(
         let start = Instant::now();
         let tasks: Vec<_> = streams
             .into_iter()
-            .map(|stream| tokio::spawn(ask(stream, depth, content, clock.clone())))
+            .map(|stream| tokio::spawn(ask(stream, shape, clock.clone())))
             .collect();
         tokio::time::sleep(span).await;
         clock.stop();
@@ -75,16 +67,11 @@ pub(crate) fn rate(
     })
 }
 
-async fn ask(
-    mut stream: TcpStream,
-    depth: usize,
-    content: usize,
-    clock: Clock,
-) -> u64 {
+async fn ask(mut stream: TcpStream, shape: Shape, clock: Clock) -> u64 {
     let (mut input, mut output) = (buffer(), buffer());
-    let body = body(content);
+    let body = body(shape.content);
     let mut count = 0;
-    for _ in 0..depth {
+    for _ in 0..shape.depth {
         put_frame(&mut output, 0, &body);
     }
     while !clock.is_over() {

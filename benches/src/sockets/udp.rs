@@ -11,7 +11,7 @@ use crate::load::{Clock, Server, Threads, on_tokio};
 
 pub(crate) fn server() -> Server {
     Server::start(|started| {
-        on_tokio(Threads::One, async {
+        on_tokio(Threads::ONE, async {
             let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
             let address = socket.local_addr().expect("an address");
             let echo = tokio::spawn(async move {
@@ -39,7 +39,7 @@ pub(crate) fn rate(
     content: usize,
     span: Duration,
 ) -> f64 {
-    on_tokio(Threads::One, async {
+    on_tokio(Threads::ONE, async {
         let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
         let mut frame = BytesMut::new();
         put_frame(&mut frame, 0, &body(content));
