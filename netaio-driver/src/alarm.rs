@@ -1,6 +1,6 @@
 //! A timer that wakes a task, and is set as seldom as will do.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use netaio_proto::Instant;
 
@@ -11,11 +11,17 @@ pub(crate) struct Alarm<T> {
     timer: T,
     /// What the timer is set to.
     at: Option<Instant>,
+    /// Whom the timer wakes.
+    wakes: Option<Waker>,
 }
 
 impl<T: Timer> Alarm<T> {
     pub(crate) fn new(timer: T) -> Self {
-        Self { timer, at: None }
+        Self {
+            timer,
+            at: None,
+            wakes: None,
+        }
     }
 
     /// Before a wait: sees to it that the task is woken by `next` at the latest.
@@ -23,6 +29,7 @@ impl<T: Timer> Alarm<T> {
     pub(crate) fn wake_by(
         &mut self,
         next: Option<Instant>,
+        now: Instant,
         context: &mut Context<'_>,
     ) -> bool {
         // An alarm that is early is harmless, and setting it costs more than
@@ -32,11 +39,20 @@ impl<T: Timer> Alarm<T> {
         {
             self.timer.set(next);
             self.at = Some(next);
+            self.wakes = None;
         }
-        if self.at.is_some() && self.timer.poll_expired(context).is_ready() {
+        let Some(at) = self.at else {
+            return false;
+        };
+        let known = self.wakes.as_ref();
+        if now < at && known.is_some_and(|waker| waker.will_wake(context.waker())) {
+            return false;
+        }
+        if self.timer.poll_expired(context).is_ready() {
             self.at = None;
             return true;
         }
+        self.wakes = Some(context.waker().clone());
         false
     }
 
@@ -50,6 +66,7 @@ impl<T: Timer> Alarm<T> {
             self.timer.set(at);
             self.at = Some(at);
         }
+        self.wakes = None;
         self.timer.poll_expired(context)
     }
 }

@@ -83,9 +83,14 @@ impl<R: Runtime> KnownServer<R> {
 
     /// The connection, if there is one that takes messages.
     pub(crate) fn live_link(&self) -> Option<Link<R>> {
+        self.current_link().filter(Link::is_open)
+    }
+
+    /// The connection, if there is one, which may be coming to its end.
+    pub(crate) fn current_link(&self) -> Option<Link<R>> {
         let state = lock(&self.state);
-        let link = state.link.clone();
-        link.filter(|link| state.stage == Stage::Connected && link.is_open())
+        let link = state.link.as_ref();
+        link.filter(|_| state.stage == Stage::Connected).cloned()
     }
 
     /// The connection that is there, or that was there last.

@@ -40,6 +40,7 @@ mod tasks;
 mod timeout;
 mod udp;
 mod waiters;
+mod wall_clock;
 
 pub use netaio_proto::*;
 

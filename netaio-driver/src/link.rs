@@ -28,6 +28,7 @@ use crate::sealing::{is_costly, must_seal, sealed_message, sealed_request};
 use crate::server_name::ServerName;
 use crate::timeout::TimedOut;
 use crate::waiters::Waiters;
+use crate::wall_clock::WallClock;
 
 /// One live connection.
 ///
@@ -46,6 +47,8 @@ pub(crate) struct Shared<R: Runtime> {
     /// Its own, which may differ from the endpoint's.
     pub(crate) config: Arc<EndpointConfig>,
     state: Mutex<LinkState>,
+    /// Something has been done to the connection since its task last looked.
+    poked: AtomicBool,
     /// Cut off: no handler is to be called any more.
     aborted: AtomicBool,
     /// Tells that messages came in, room came free or the end came.
@@ -79,6 +82,7 @@ pub(crate) struct LinkState {
     pub(crate) waiters: Waiters,
     /// Of the task, if it sleeps.
     task: Option<Waker>,
+    wall_clock: WallClock,
     closed: Option<CloseReason>,
 }
 
@@ -106,8 +110,10 @@ impl<R: Runtime> Link<R> {
                 inbox: Inbox::default(),
                 waiters: Waiters::default(),
                 task: None,
+                wall_clock: WallClock::default(),
                 closed: None,
             }),
+            poked: AtomicBool::new(true),
             aborted: AtomicBool::new(false),
             changed: Event::new(),
         };
@@ -310,6 +316,7 @@ impl<R: Runtime> Link<R> {
         // A connection that is ending may have waited for just this reply.
         let ending = state.connection.can_send() == Err(SendError::Closed);
         let task = if ending { state.task.take() } else { None };
+        self.shared.poked.fetch_or(ending, Ordering::Release);
         drop(state);
         if let Some(task) = task {
             task.wake();
@@ -355,6 +362,12 @@ impl<R: Runtime> Link<R> {
         self.act(|state, now| state.connection.shutdown(now, within));
     }
 
+    /// Whether something has been done to the connection since this was last
+    /// asked.
+    pub(crate) fn is_poked(&self) -> bool {
+        self.shared.poked.swap(false, Ordering::Acquire)
+    }
+
     /// Tells whoever waits on `changed`.
     pub(crate) fn notify(&self) {
         self.shared.changed.notify(usize::MAX);
@@ -397,9 +410,10 @@ impl<R: Runtime> Link<R> {
     fn act<T>(&self, action: impl FnOnce(&mut LinkState, Instant) -> T) -> T {
         let now = self.shared.runtime.now();
         let mut state = self.lock();
-        state.connection.set_unix_time(unix_time());
+        state.set_wall_clock(now);
         let outcome = action(&mut state, now);
         let task = state.task.take();
+        self.shared.poked.store(true, Ordering::Release);
         drop(state);
         if let Some(task) = task {
             task.wake();
@@ -418,8 +432,9 @@ impl<R: Runtime> Link<R> {
         if !is_costly(&self.shared.config, kind, inner, outer) {
             return None;
         }
+        let now = self.shared.runtime.now();
         let mut state = self.lock();
-        state.connection.set_unix_time(unix_time());
+        state.set_wall_clock(now);
         Some(state.connection.sealing())
     }
 
@@ -520,6 +535,14 @@ pub(crate) enum Submitted<R: Runtime> {
 }
 
 impl LinkState {
+    /// Tells the connection what the clock on the wall says, if that may have
+    /// changed.
+    pub(crate) fn set_wall_clock(&mut self, now: Instant) {
+        if let Some(seconds) = self.wall_clock.news(now) {
+            self.connection.set_unix_time(seconds);
+        }
+    }
+
     /// Says that the task sleeps and is to be woken with `waker`.
     pub(crate) fn park(&mut self, waker: &Waker) {
         match &mut self.task {
@@ -556,13 +579,6 @@ impl<R: Runtime> fmt::Debug for Link<R> {
             .field("closed", &self.close_reason())
             .finish()
     }
-}
-
-/// Seconds since 1970 by the wall clock; 0 before that.
-pub(crate) fn unix_time() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs())
 }
 
 /// Secret bytes that nobody has had before.

@@ -19,7 +19,7 @@ use crate::builder::NodeBuilder;
 use crate::endpoint::{Endpoint, lock};
 use crate::events::{Events, PeerEvents};
 use crate::handler::{AuthFailure, IntoOutcome, handler_methods};
-use crate::link::{Submitted, fresh_seed, unix_time};
+use crate::link::{Submitted, fresh_seed};
 use crate::node_task::NodeTask;
 use crate::pubsub::pubsub_methods;
 use crate::reply::{Origin, ReplyFuture};
@@ -32,6 +32,7 @@ use crate::timeout::{
 };
 use crate::udp::UdpOptions;
 use crate::waiters::Waiters;
+use crate::wall_clock::WallClock;
 
 /// A UDP node: it asks others and answers them, finds peers by multicast, and
 /// notifies subscribers, all over one socket.
@@ -69,6 +70,7 @@ pub(crate) struct NodeState {
     pub(crate) stage: Stage,
     /// Of the task, if it sleeps.
     task: Option<Waker>,
+    wall_clock: WallClock,
     /// Whether the task holds datagrams that the socket does not take yet.
     pub(crate) unsent: bool,
 }
@@ -146,6 +148,7 @@ impl<R: Runtime> UdpNode<R> {
                 waiters: Waiters::default(),
                 stage: Stage::New,
                 task: None,
+                wall_clock: WallClock::default(),
                 unsent: false,
             }),
             changed: Event::new(),
@@ -574,7 +577,7 @@ impl<R: Runtime> Inner<R> {
     fn act<T>(&self, action: impl FnOnce(&mut NodeState, Instant) -> T) -> T {
         let now = self.runtime.now();
         let mut state = self.lock();
-        state.node.set_unix_time(unix_time());
+        state.set_wall_clock(now);
         let outcome = action(&mut state, now);
         let task = state.task.take();
         drop(state);
@@ -622,8 +625,9 @@ impl<R: Runtime> Inner<R> {
         if !is_costly(&self.endpoint.config, kind, inner, outer) {
             return None;
         }
+        let now = self.runtime.now();
         let mut state = self.lock();
-        state.node.set_unix_time(unix_time());
+        state.set_wall_clock(now);
         Some(state.node.sealing(to))
     }
 
@@ -758,6 +762,13 @@ impl<R: Runtime> Inner<R> {
 }
 
 impl NodeState {
+    /// Tells the node what the clock on the wall says, if that may have changed.
+    pub(crate) fn set_wall_clock(&mut self, now: Instant) {
+        if let Some(seconds) = self.wall_clock.news(now) {
+            self.node.set_unix_time(seconds);
+        }
+    }
+
     /// Says that the task sleeps and is to be woken with `waker`.
     pub(crate) fn park(&mut self, waker: &Waker) {
         match &mut self.task {

@@ -17,7 +17,6 @@ use netaio_proto::{
 };
 
 use crate::alarm::Alarm;
-use crate::link::unix_time;
 use crate::node::{IncomingDatagram, NodeHandle, NodeState, Stage};
 use crate::running::Handlers;
 use crate::runtime::{DatagramSocket, Runtime};
@@ -111,7 +110,7 @@ impl<R: Runtime> NodeTask<R> {
             let node = Arc::clone(&self.node);
             let mut state = node.lock();
             state.park(context.waker());
-            state.node.set_unix_time(unix_time());
+            state.set_wall_clock(now);
             if state.node.poll_timeout().is_some_and(|at| at <= now) {
                 state.node.handle_timeout(now);
             }
@@ -306,6 +305,7 @@ impl<R: Runtime> NodeTask<R> {
 
     /// Before a wait: sets the alarm. `true` if it has gone off already.
     fn prepare_to_wait(&mut self, context: &mut Context<'_>) -> bool {
+        let now = self.node.runtime.now();
         let next = {
             let mut state = self.node.lock();
             if state.node.pending() == 0 {
@@ -314,7 +314,7 @@ impl<R: Runtime> NodeTask<R> {
             let next = state.node.poll_timeout();
             next.into_iter().chain(self.paused).min()
         };
-        self.alarm.wake_by(next, context)
+        self.alarm.wake_by(next, now, context)
     }
 
     /// Whether all is done that a node that has been stopped has to do.

@@ -165,7 +165,7 @@ impl<R: Runtime> RequestBuilder<R> {
                 link.try_request(request)
             }
             Target::Client(client, server) => {
-                match client.live_link(server.as_ref()) {
+                match client.current_link(server.as_ref()) {
                     Some(link) if !link.must_seal(&request) => {
                         link.try_request(request)
                     }

@@ -21,13 +21,14 @@ use crate::builder::ServerBuilder;
 use crate::endpoint::{Endpoint, lock};
 use crate::events::{ConnectionEvent, ConnectionEvents, Events, PeerEvents};
 use crate::handler::{AuthFailure, Incoming, IntoOutcome, handler_methods};
-use crate::link::{Link, LinkLabel, Owner, fresh_seed, unix_time};
+use crate::link::{Link, LinkLabel, Owner, fresh_seed};
 use crate::log_limit::Topic;
 use crate::peers::{SharedPeers, peer_methods};
 use crate::pubsub::pubsub_methods;
 use crate::runtime::{ByteStream, Runtime, WrapStream, until};
 use crate::task::ConnectionTask;
 use crate::timeout::TimedOut;
+use crate::wall_clock::unix_time;
 
 /// A TCP server: handlers, and the connections that they serve.
 ///

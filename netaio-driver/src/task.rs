@@ -20,7 +20,7 @@ use netaio_proto::{
 
 use crate::alarm::Alarm;
 use crate::handler::Incoming;
-use crate::link::{Link, unix_time};
+use crate::link::{Link, LinkState};
 use crate::running::{Finished, Handlers};
 use crate::runtime::{ByteStream, Runtime};
 use crate::timeout::TimedOut;
@@ -33,8 +33,8 @@ const ACTIONS: usize = 64;
 /// How long the peer of a connection that ends in order may take to read what
 /// was sent to it.
 const LINGER: Duration = Duration::from_secs(1);
-/// How long the rest of a frame is waited for with room to read it into.
-const STALL: Duration = Duration::from_millis(200);
+/// How long a connection keeps its buffers when nothing happens.
+const REST: Duration = Duration::from_millis(200);
 /// Chunks of one write.
 const CHUNKS: usize = 32;
 
@@ -53,9 +53,7 @@ pub(crate) struct ConnectionTask<R: Runtime, S> {
     wakers: Vec<Waker>,
     /// Where bytes are read into, while it is not with the connection.
     decoder: Option<FrameDecoder>,
-    /// Since when the rest of a frame has been waited for, with room to read it
-    /// into.
-    stalled: Option<Instant>,
+    rest: Rest,
     received: usize,
     outgoing: Outgoing,
     written: usize,
@@ -67,6 +65,17 @@ pub(crate) struct ConnectionTask<R: Runtime, S> {
     parting: Option<Parting>,
     input_ended: bool,
     failed: bool,
+}
+
+/// What becomes of buffers while nothing happens.
+#[derive(Clone, Copy)]
+enum Rest {
+    /// Something has just happened.
+    Busy,
+    /// They are given back at this time.
+    Until(Instant),
+    /// They have been given back.
+    Given,
 }
 
 /// Something to do that needs user code, and so no lock.
@@ -117,7 +126,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             queued: 0,
             wakers: Vec::new(),
             decoder: None,
-            stalled: None,
+            rest: Rest::Busy,
             received: 0,
             outgoing: Outgoing::new(),
             written: 0,
@@ -132,7 +141,17 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
 
     fn turn(&mut self, context: &mut Context<'_>) -> Turn {
         let now = self.link.shared().runtime.now();
-        let more = self.take_actions(now, context.waker());
+        self.refresh_routes();
+        let link = self.link.clone();
+        let mut state = link.lock();
+        let more = self.take_actions(&mut state, now, context.waker());
+        if self.end.is_none() && !self.has_user_code() {
+            let reads = self.take_buffers(&mut state);
+            drop(state);
+            self.wake();
+            return self.transfer(context, now, more, reads);
+        }
+        drop(state);
         self.wake();
         if let Some(reason) = self.end.take() {
             // What came before the end is not lost with it.
@@ -147,35 +166,54 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         self.do_work();
         self.dispatch(context);
         self.handlers.poll(context);
-        // An answer makes room for the next request, which may be here already.
-        let answered = self.handlers.has_answers();
-        let reads = self.hand_over(now);
+        let (answered, reads) = self.hand_over(now);
         self.tell_late();
         self.wake();
+        self.transfer(context, now, more || answered, reads)
+    }
+
+    /// Writes and reads, and says whether there is more to do after that.
+    fn transfer(
+        &mut self,
+        context: &mut Context<'_>,
+        now: Instant,
+        more: bool,
+        reads: bool,
+    ) -> Turn {
         let wrote = self.write(context);
         let read = reads && self.read(context);
         let failed = std::mem::take(&mut self.failed);
-        if more || answered || wrote || read || failed {
+        if wrote || read {
+            self.rest = Rest::Busy;
+        }
+        if more || read || failed || self.settle(context, now) {
             Turn::Again
         } else {
             Turn::Wait
         }
     }
 
+    /// Whether something is to be done that needs user code.
+    fn has_user_code(&self) -> bool {
+        !self.dispatches.is_empty()
+            || !self.work.is_empty()
+            || !self.timeouts.is_empty()
+            || !self.handlers.is_empty()
+            || self.handlers.has_answers()
+    }
+
     /// Tells the connection what the socket and the clock did, and takes what
     /// it has to say. `true` if there may be more.
-    fn take_actions(&mut self, now: Instant, waker: &Waker) -> bool {
-        self.refresh_routes();
-        let mut state = self.link.lock();
-        let state = &mut *state;
+    fn take_actions(
+        &mut self,
+        state: &mut LinkState,
+        now: Instant,
+        waker: &Waker,
+    ) -> bool {
         state.park(waker);
+        state.set_wall_clock(now);
+        self.note_written(state, now);
         let connection = &mut state.connection;
-        connection.set_unix_time(unix_time());
-        // Whoever waits for room or for messages has to know of them.
-        self.news |= self.written > 0;
-        if self.written > 0 {
-            connection.handle_written(now, std::mem::take(&mut self.written));
-        }
         if let Some(decoder) = self.decoder.take() {
             let received = std::mem::take(&mut self.received);
             connection.return_decoder(now, decoder, received);
@@ -239,6 +277,16 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             }
         }
         true
+    }
+
+    /// Tells the connection how much has been written.
+    fn note_written(&mut self, state: &mut LinkState, now: Instant) {
+        if self.written > 0 {
+            // Whoever waits for room has to know of it.
+            self.news = true;
+            let written = std::mem::take(&mut self.written);
+            state.connection.handle_written(now, written);
+        }
     }
 
     fn refresh_routes(&mut self) {
@@ -309,11 +357,21 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
     }
 
     /// Gives the connection what user code has answered, and takes what is to
-    /// be written and what to read into. `true` if the peer is to be read from.
-    fn hand_over(&mut self, now: Instant) -> bool {
-        let mut state = self.link.lock();
-        let state = &mut *state;
+    /// be written and what to read into. Tells whether there is more to take in
+    /// now, and whether the peer is to be read from.
+    fn hand_over(&mut self, now: Instant) -> (bool, bool) {
+        let link = self.link.clone();
+        let mut state = link.lock();
+        let answered = self.handlers.has_answers();
         self.handlers.answer(&mut state.connection, now);
+        // An answer makes room for the next request, which may be here already.
+        let more = answered && state.connection.has_more();
+        (more, self.take_buffers(&mut state))
+    }
+
+    /// Takes what is to be written and what to read into. `true` if the peer is
+    /// to be read from.
+    fn take_buffers(&mut self, state: &mut LinkState) -> bool {
         let was_full = self.outgoing.has_remaining();
         state.connection.take_outgoing(&mut self.outgoing);
         if was_full && !self.outgoing.has_remaining() {
@@ -392,7 +450,6 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             }
             Poll::Ready(Ok(count)) => {
                 self.received = count;
-                self.stalled = None;
                 true
             }
             Poll::Ready(Err(error)) => {
@@ -410,44 +467,69 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         self.failed = true;
     }
 
-    /// Before a wait: gives back buffers, and sets the alarm. `true` if it has
-    /// gone off already.
-    fn prepare_to_wait(&mut self, context: &mut Context<'_>) -> bool {
-        // Most connections rest most of the time.
+    /// Before a wait: tells the connection what was written, gives back buffers
+    /// that have not been of use for a while, and sets the alarm. `true` if there
+    /// is something to do at once.
+    fn settle(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
+        let link = self.link.clone();
+        let mut state = link.lock();
+        if self.written > 0 {
+            self.note_written(&mut state, now);
+            let connection = &state.connection;
+            let may_read = self.decoder.is_none() && connection.wants_read();
+            let writes = self.outgoing.is_empty() && connection.has_outgoing();
+            if connection.has_more()
+                || writes
+                || may_read && !self.input_ended
+                || !self.dispatches.is_empty()
+            {
+                return true;
+            }
+        }
+        let next = state.connection.poll_timeout();
+        drop(state);
+        self.wake();
+        let rest = self.rest(now);
+        let next = next.into_iter().chain(rest).min();
+        self.alarm.wake_by(next, now, context)
+    }
+
+    /// Gives back buffers when nothing has happened for a while: not at once, as
+    /// they would soon be made again, or copied; most connections rest most of
+    /// the time. Gives when to look again.
+    fn rest(&mut self, now: Instant) -> Option<Instant> {
+        match self.rest {
+            Rest::Busy => {
+                let until = now + REST;
+                self.rest = Rest::Until(until);
+                Some(until)
+            }
+            Rest::Until(until) if now < until => Some(until),
+            Rest::Until(_) => {
+                self.release();
+                self.rest = Rest::Given;
+                None
+            }
+            Rest::Given => None,
+        }
+    }
+
+    fn release(&mut self) {
         self.handlers.release();
         self.work = Vec::new();
         self.timeouts = Vec::new();
+        self.wakers = Vec::new();
+        self.outgoing.release();
         if self.dispatches.is_empty() {
             self.dispatches = VecDeque::new();
         }
-        let shrink = self.shrink();
-        let next = {
-            let mut state = self.link.lock();
-            if state.connection.pending() == 0 && self.handlers.is_empty() {
-                state.release();
-            }
-            state.connection.poll_timeout()
-        };
-        let next = next.into_iter().chain(shrink).min();
-        self.alarm.wake_by(next, context)
-    }
-
-    /// Before a wait: gives back room to read into. Not at once if the rest of a
-    /// frame is waited for, as that is copied; gives when to look again.
-    fn shrink(&mut self) -> Option<Instant> {
-        let decoder = self.decoder.as_mut()?;
-        // Nothing has come since the last turn, or there would be no wait.
-        decoder.release();
-        if !decoder.has_room() {
-            return None;
+        if let Some(decoder) = &mut self.decoder {
+            decoder.shrink();
         }
-        let now = self.link.shared().runtime.now();
-        let until = *self.stalled.get_or_insert(now) + STALL;
-        if now < until {
-            return Some(until);
+        let mut state = self.link.lock();
+        if state.connection.pending() == 0 && self.handlers.is_empty() {
+            state.release();
         }
-        decoder.shrink();
-        None
     }
 
     /// Takes leave of the peer, and tells whoever wants to know.
@@ -542,15 +624,15 @@ impl<R: Runtime, S: ByteStream> Future for ConnectionTask<R, S> {
         if this.parting.is_some() {
             return this.part(context);
         }
+        if !this.link.is_poked() && this.received == 0 {
+            // As a rule that is what it was woken for.
+            this.read(context);
+        }
         for _ in 0..TURNS {
             match this.turn(context) {
                 Turn::Again => {}
                 Turn::Over => return this.part(context),
-                Turn::Wait => {
-                    if !this.prepare_to_wait(context) {
-                        return Poll::Pending;
-                    }
-                }
+                Turn::Wait => return Poll::Pending,
             }
         }
         // Others have waited long enough.

@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -55,6 +55,8 @@ struct Inner<R: Runtime> {
     /// How to connect again when a connection is lost; `None`: not at all.
     reconnect: Option<Arc<AutoReconnectTimeoutHandler<R>>>,
     servers: Mutex<BTreeMap<ServerName, Arc<KnownServer<R>>>>,
+    /// The default one of them, which most requests go to.
+    default: OnceLock<Arc<KnownServer<R>>>,
     next_link: AtomicU64,
     timeouts: TimeoutHandling<TcpClient<R>>,
     /// Those that connect again where a connection was lost.
@@ -130,6 +132,7 @@ impl<R: Runtime> TcpClient<R> {
                 connect_timeout,
                 reconnect: reconnect.map(Arc::new),
                 servers: Mutex::default(),
+                default: OnceLock::new(),
                 next_link: AtomicU64::new(0),
                 timeouts: TimeoutHandling::default(),
                 tasks: TaskSet::default(),
@@ -381,8 +384,20 @@ impl<R: Runtime> TcpClient<R> {
     }
 
     pub(crate) fn live_link(&self, server: Option<&ServerName>) -> Option<Link<R>> {
-        let name = server.or(self.inner.default_server.as_ref())?;
-        self.known_server(name)?.live_link()
+        let link = self.current_link(server);
+        link.filter(|link| link.is_open())
+    }
+
+    /// The connection to a server, if there is one, which may be coming to its
+    /// end.
+    pub(crate) fn current_link(
+        &self,
+        server: Option<&ServerName>,
+    ) -> Option<Link<R>> {
+        match server {
+            Some(name) => self.known_server(name)?.current_link(),
+            None => self.inner.default.get()?.current_link(),
+        }
     }
 
     /// Sends a request as soon as there is a connection with room for it. Waits
@@ -422,6 +437,9 @@ impl<R: Runtime> TcpClient<R> {
         let server = servers
             .entry(name.clone())
             .or_insert_with(|| Arc::new(KnownServer::new(name.clone())));
+        if self.inner.default_server.as_ref() == Some(name) {
+            self.inner.default.get_or_init(|| Arc::clone(server));
+        }
         Arc::clone(server)
     }
 

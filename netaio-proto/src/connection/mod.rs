@@ -407,6 +407,11 @@ impl Connection {
         }
     }
 
+    /// Whether something waits to be written that was not taken.
+    pub fn has_outgoing(&self) -> bool {
+        self.stream.has_outgoing()
+    }
+
     /// Whether a message could be put into the queue now.
     ///
     /// # Errors
@@ -458,6 +463,15 @@ impl Connection {
         open && self.eof.is_none()
             && self.decoder.buffered() < Header::MAX_FRAME
             && !self.holds_up()
+    }
+
+    /// Whether [`poll_action`](Self::poll_action) may give something more, after
+    /// it gave nothing and a message was answered, or bytes were written.
+    pub fn has_more(&self) -> bool {
+        self.stream.state != State::Open
+            || self.eof.is_some()
+            || !self.actions.is_empty()
+            || self.decoder.has_frame() && !self.holds_up()
     }
 
     /// Bytes that wait to be written, replies included that wait for others.

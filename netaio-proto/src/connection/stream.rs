@@ -84,6 +84,11 @@ impl Stream {
             .cut_out(places.map(|place| place.start - left..place.end - left));
     }
 
+    /// Whether something waits to be written that was not taken.
+    pub(super) fn has_outgoing(&self) -> bool {
+        !self.outgoing.is_empty() || !self.notices.is_empty()
+    }
+
     fn on_the_way(&self) -> usize {
         self.outgoing.remaining() + self.taken
     }

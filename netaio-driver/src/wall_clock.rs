@@ -1,0 +1,33 @@
+//! The clock on the wall, which is not looked at for every message.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use netaio_proto::Instant;
+
+/// How old what the clock said may be, where seconds count.
+const FRESH: Duration = Duration::from_millis(50);
+
+/// The clock on the wall, as it was a moment ago.
+#[derive(Debug, Default)]
+pub(crate) struct WallClock {
+    looked: Option<Instant>,
+}
+
+impl WallClock {
+    /// Seconds since 1970, if it is time to look again.
+    pub(crate) fn news(&mut self, now: Instant) -> Option<u64> {
+        let fresh = |at: Instant| now.duration_since(at) < FRESH;
+        if self.looked.is_some_and(fresh) {
+            return None;
+        }
+        self.looked = Some(now);
+        Some(unix_time())
+    }
+}
+
+/// Seconds since 1970 by the wall clock; 0 before that.
+pub(crate) fn unix_time() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
+}
