@@ -362,6 +362,11 @@ impl<R: Runtime> Link<R> {
         self.act(|state, now| state.connection.shutdown(now, within));
     }
 
+    /// Notes that something has been done to the connection.
+    pub(crate) fn poke(&self) {
+        self.shared.poked.store(true, Ordering::Release);
+    }
+
     /// Whether something has been done to the connection since this was last
     /// asked.
     pub(crate) fn is_poked(&self) -> bool {
@@ -407,13 +412,14 @@ impl<R: Runtime> Link<R> {
     }
 
     /// Does something to the connection, and wakes its task.
+    #[inline]
     fn act<T>(&self, action: impl FnOnce(&mut LinkState, Instant) -> T) -> T {
         let now = self.shared.runtime.now();
         let mut state = self.lock();
         state.set_wall_clock(now);
         let outcome = action(&mut state, now);
         let task = state.task.take();
-        self.shared.poked.store(true, Ordering::Release);
+        self.poke();
         drop(state);
         if let Some(task) = task {
             task.wake();
@@ -445,10 +451,11 @@ impl<R: Runtime> Link<R> {
     }
 
     /// Sends a request, if there is room for it now.
+    #[inline]
     pub(crate) fn try_request(&self, request: Request) -> Submitted<R> {
         self.act(|state, now| {
             if let Err(error) = state.connection.can_send() {
-                return Submitted::NotNow(request, error);
+                return Submitted::NotNow(Box::new(request), error);
             }
             match state.connection.request(now, request) {
                 Err(error) => Submitted::Failed(error.into()),
@@ -500,14 +507,15 @@ impl<R: Runtime> Link<R> {
             let left = deadline.duration_since(self.shared.runtime.now());
             match self.try_request(request.timeout(left)) {
                 Submitted::NotNow(again, error) if error != SendError::Closed => {
-                    request = again;
+                    request = *again;
                     let room = until(&self.shared.runtime, deadline, listener);
                     if room.await.is_none() {
                         return Submitted::Failed(error.into());
                     }
                 }
                 Submitted::NotNow(again, error) => {
-                    return Submitted::NotNow(again.unsealed(), error);
+                    let again = Box::new(again.unsealed());
+                    return Submitted::NotNow(again, error);
                 }
                 submitted => return submitted,
             }
@@ -529,7 +537,7 @@ pub(crate) enum Submitted<R: Runtime> {
     /// It is on its way.
     Sent(ReplyFuture<R>),
     /// There is no room for it now, or the connection is ending.
-    NotNow(Request, SendError),
+    NotNow(Box<Request>, SendError),
     /// It cannot be sent.
     Failed(RequestError),
 }

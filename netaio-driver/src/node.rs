@@ -655,7 +655,9 @@ impl<R: Runtime> Inner<R> {
                 Err(SendError::Closed) => {
                     return Submitted::Failed(RequestError::NotConnected);
                 }
-                Err(error) => return Submitted::NotNow(request, error),
+                Err(error) => {
+                    return Submitted::NotNow(Box::new(request), error);
+                }
             }
             match state.node.request(now, to, request) {
                 Err(error) => Submitted::Failed(error.into()),
@@ -690,7 +692,7 @@ impl<R: Runtime> Inner<R> {
                 Submitted::Sent(reply) => return Ok(reply),
                 Submitted::Failed(error) => return Err(error),
                 Submitted::NotNow(again, error) => {
-                    request = again;
+                    request = *again;
                     let room = until(&self.runtime, deadline, listener);
                     if room.await.is_none() {
                         return Err(error.into());

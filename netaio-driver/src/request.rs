@@ -31,15 +31,24 @@ use crate::server_name::ServerName;
 pub struct RequestBuilder<R: Runtime> {
     target: Target<R>,
     message_type: MessageType,
-    uri: SmallVec<[u8; 32]>,
-    message: Option<Result<Message, TooLong>>,
+    uri: SmallVec<[u8; 24]>,
+    /// The message, once its content is known.
+    message: Option<Message>,
+    too_long: Option<Box<TooLong>>,
     timeout: Duration,
-    layers: Layers,
     outer: OuterUse,
-    accepts: SmallVec<[MessageType; 2]>,
     check_status: bool,
+    /// What few requests have.
+    special: Option<Box<Special>>,
 }
 
+#[derive(Default)]
+struct Special {
+    layers: Layers,
+    accepts: SmallVec<[MessageType; 2]>,
+}
+
+#[derive(Clone)]
 enum Target<R: Runtime> {
     Link(Link<R>),
     Client(TcpClient<R>, Option<ServerName>),
@@ -68,20 +77,25 @@ impl<R: Runtime> RequestBuilder<R> {
         Self {
             target,
             message_type,
-            uri: uri.into(),
+            uri: SmallVec::from_slice(uri),
             message: None,
+            too_long: None,
             timeout: DEFAULT_TIMEOUT,
-            layers: Layers::new(),
             outer: OuterUse::default(),
-            accepts: SmallVec::new(),
             check_status: false,
+            special: None,
         }
     }
 
     /// The content to send; empty by default.
     pub fn content(mut self, content: impl AsRef<[u8]>) -> Self {
-        let message = Message::new(self.message_type, &self.uri, content);
-        self.message = Some(message);
+        match Message::new(self.message_type, &self.uri, content) {
+            Ok(message) => {
+                self.message = Some(message);
+                self.too_long = None;
+            }
+            Err(error) => self.too_long = Some(Box::new(error)),
+        }
         self
     }
 
@@ -103,7 +117,7 @@ impl<R: Runtime> RequestBuilder<R> {
 
     /// The inner layers of the request and of its reply.
     pub fn layers(mut self, inner: Layers) -> Self {
-        self.layers = inner;
+        self.special.get_or_insert_default().layers = inner;
         self
     }
 
@@ -116,7 +130,8 @@ impl<R: Runtime> RequestBuilder<R> {
     /// A custom type of reply that ends the request, besides the protocol's
     /// own.
     pub fn accept(mut self, message_type: MessageType) -> Self {
-        self.accepts.push(message_type);
+        let special = self.special.get_or_insert_default();
+        special.accepts.push(message_type);
         self
     }
 
@@ -141,24 +156,30 @@ impl<R: Runtime> RequestBuilder<R> {
     }
 
     fn request(&mut self) -> Result<Request, RequestError> {
-        let message = self.message.take();
-        let message = message
-            .unwrap_or_else(|| Message::new(self.message_type, &self.uri, ""))?
-            .with_type(self.message_type);
-        let request = Request::new(message)
+        let message = match self.message.take() {
+            Some(message) => message,
+            None => Message::new(self.message_type, &self.uri, "")?,
+        };
+        if let Some(error) = self.too_long.take() {
+            return Err((*error).into());
+        }
+        let request = Request::new(message.with_type(self.message_type))
             .timeout(self.timeout)
-            .layers(std::mem::take(&mut self.layers))
             .outer(self.outer);
-        let accepts = self.accepts.iter();
-        Ok(accepts.fold(request, |request, kind| request.accept(*kind)))
+        let Some(special) = self.special.take() else {
+            return Ok(request);
+        };
+        let request = request.layers(special.layers);
+        let accepts = special.accepts.into_iter();
+        Ok(accepts.fold(request, Request::accept))
     }
 
     /// Sends the request if that can be done at once; otherwise says what to
     /// wait for.
-    fn start(mut self) -> State<R> {
+    fn start(&mut self) -> State<R> {
         let request = match self.request() {
             Ok(request) => request,
-            Err(error) => return State::Failed(Some(error)),
+            Err(error) => return State::Failed(Some(Box::new(error))),
         };
         let submitted = match &self.target {
             Target::Link(link) if !link.must_seal(&request) => {
@@ -179,15 +200,15 @@ impl<R: Runtime> RequestBuilder<R> {
         };
         match submitted {
             Submitted::Sent(reply) => State::Waiting(reply),
-            Submitted::Failed(error) => State::Failed(Some(error)),
-            Submitted::NotNow(again, _) => State::Starting(self.start_later(again)),
+            Submitted::Failed(error) => State::Failed(Some(Box::new(error))),
+            Submitted::NotNow(again, _) => State::Starting(self.start_later(*again)),
         }
     }
 
     /// Waits for a connection, or for room, and sends the request.
-    fn start_later(self, request: Request) -> Starting<R> {
+    fn start_later(&self, request: Request) -> Starting<R> {
         let timeout = self.timeout;
-        match self.target {
+        match self.target.clone() {
             Target::Link(link) => Box::pin(async move {
                 let deadline = link.shared().runtime.now() + timeout;
                 link.request_when_possible(request, deadline).await
@@ -240,7 +261,7 @@ enum State<R: Runtime> {
     New,
     Starting(Starting<R>),
     Waiting(ReplyFuture<R>),
-    Failed(Option<RequestError>),
+    Failed(Option<Box<RequestError>>),
 }
 
 impl<R: Runtime> Future for RequestFuture<R> {
@@ -252,21 +273,26 @@ impl<R: Runtime> Future for RequestFuture<R> {
     ) -> Poll<Self::Output> {
         let outcome = loop {
             match &mut self.state {
-                State::New => match self.builder.take() {
-                    Some(builder) => self.state = builder.start(),
-                    None => return Poll::Pending,
-                },
+                State::New => {
+                    let Some(builder) = &mut self.builder else {
+                        return Poll::Pending;
+                    };
+                    self.state = builder.start();
+                    self.builder = None;
+                }
                 State::Starting(starting) => {
                     match std::task::ready!(starting.as_mut().poll(context)) {
                         Ok(reply) => self.state = State::Waiting(reply),
-                        Err(error) => self.state = State::Failed(Some(error)),
+                        Err(error) => {
+                            self.state = State::Failed(Some(Box::new(error)));
+                        }
                     }
                 }
                 State::Waiting(reply) => {
                     break std::task::ready!(Pin::new(reply).poll(context));
                 }
                 State::Failed(error) => match error.take() {
-                    Some(error) => break Err(error),
+                    Some(error) => break Err(*error),
                     None => return Poll::Pending,
                 },
             }

@@ -54,6 +54,8 @@ pub(crate) struct ConnectionTask<R: Runtime, S> {
     /// Where bytes are read into, while it is not with the connection.
     decoder: Option<FrameDecoder>,
     rest: Rest,
+    /// How it lets others make requests that leave in one write.
+    gathering: Gathering,
     received: usize,
     outgoing: Outgoing,
     written: usize,
@@ -76,6 +78,19 @@ enum Rest {
     Until(Instant),
     /// They have been given back.
     Given,
+}
+
+/// A task that is woken by a request lets those who are about to make some do so
+/// first: all of them leave in one write then. Some runtimes would run it at once,
+/// before the others.
+#[derive(Clone, Copy, PartialEq)]
+enum Gathering {
+    /// At most one request waits for a reply: nobody else is there.
+    No,
+    /// Others go first at the next request.
+    Next,
+    /// Others have gone first.
+    Done,
 }
 
 /// Something to do that needs user code, and so no lock.
@@ -127,6 +142,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             wakers: Vec::new(),
             decoder: None,
             rest: Rest::Busy,
+            gathering: Gathering::No,
             received: 0,
             outgoing: Outgoing::new(),
             written: 0,
@@ -487,6 +503,10 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             }
         }
         let next = state.connection.poll_timeout();
+        self.gathering = match state.connection.pending() {
+            0 | 1 => Gathering::No,
+            _ => Gathering::Next,
+        };
         drop(state);
         self.wake();
         let rest = self.rest(now);
@@ -624,7 +644,14 @@ impl<R: Runtime, S: ByteStream> Future for ConnectionTask<R, S> {
         if this.parting.is_some() {
             return this.part(context);
         }
-        if !this.link.is_poked() && this.received == 0 {
+        if this.link.is_poked() {
+            if this.gathering == Gathering::Next {
+                this.gathering = Gathering::Done;
+                this.link.poke();
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        } else if this.received == 0 {
             // As a rule that is what it was woken for.
             this.read(context);
         }

@@ -32,6 +32,7 @@ pub(crate) struct Late {
 
 impl Waiters {
     /// Makes a place for whoever waits for the reply to a request.
+    #[inline]
     pub(crate) fn wait_for(&mut self, request: RequestId) -> usize {
         let waiter = self.waiters.insert(Waiter {
             request,
@@ -68,6 +69,7 @@ impl Waiters {
 
     /// Who waits for a request that has just ended. From then on its slot may
     /// be another request's.
+    #[inline]
     fn waiter(&self, request: RequestId) -> Option<usize> {
         self.waiting.get(request.slot()).copied()
     }
@@ -85,6 +87,7 @@ impl Waiters {
 
     /// Tells a waiter, unless it has gone; gives whom to wake, once the lock is
     /// released.
+    #[inline]
     #[must_use]
     fn tell(
         &mut self,
@@ -101,6 +104,7 @@ impl Waiters {
     }
 
     /// The outcome that a waiter waits for. Once it is given, its place is gone.
+    #[inline]
     pub(crate) fn poll(
         &mut self,
         waiter: usize,

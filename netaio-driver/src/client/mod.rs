@@ -422,7 +422,7 @@ impl<R: Runtime> TcpClient<R> {
                 Submitted::Failed(error) => return Err(error),
                 // It is coming to its end; there may be another one then.
                 Submitted::NotNow(again, _) if self.inner.reconnect.is_some() => {
-                    request = again;
+                    request = *again;
                 }
                 Submitted::NotNow(_, error) => {
                     let end = until(runtime, deadline, link.closing()).await;
