@@ -29,7 +29,7 @@ use crate::waiters::Late;
 /// Turns that a task takes before it lets others run.
 const TURNS: usize = 16;
 /// Actions of one turn.
-const ACTIONS: usize = 64;
+const ACTIONS: usize = 32;
 /// How long the peer of a connection that ends in order may take to read what
 /// was sent to it.
 const LINGER: Duration = Duration::from_secs(1);
