@@ -4,18 +4,23 @@
 use alloc::string::{String, ToString as _};
 use core::fmt;
 
-use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, ZeroizeOnDrop};
 
-use super::{AuthPlugin, Context, derive_key, sha256};
+use super::blocks::{BLOCK, HASH, MessageKeys, Parts, State, last_block};
+use super::{AuthPlugin, Context};
 use crate::error::{AuthError, PluginError};
 use crate::wire::auth_fields::AuthFields;
 use crate::wire::message::Envelope;
 
-/// Block size of the code: not the 64 of the standard HMAC-SHA256, so a stock
-/// implementation gives other results.
-const BLOCK: usize = 136;
+/// Bytes that a key is padded to: not the 64 of the standard HMAC-SHA256, so a
+/// stock implementation gives other results. Two blocks and a few bytes more.
+const PADDED: usize = 2 * BLOCK + MORE;
+const MORE: usize = 8;
+/// What pads the key of the inner and of the outer hash.
+const INNER: u8 = 0x36;
+const OUTER: u8 = 0x5c;
+
 const NONCE_LENGTH: usize = 16;
 const TS_LENGTH: usize = 4;
 
@@ -32,7 +37,7 @@ const TS_LENGTH: usize = 4;
 /// sends these lengths. [`python_compatible`](Self::python_compatible) accepts
 /// what Python accepts.
 pub struct HmacAuthPlugin {
-    key_hash: [u8; 32],
+    keys: MessageKeys,
     hmac_field: String,
     nonce_field: String,
     ts_field: String,
@@ -42,11 +47,8 @@ pub struct HmacAuthPlugin {
 impl HmacAuthPlugin {
     /// A plugin with this secret and the fields `hmac`, `nonce` and `ts`.
     pub fn new(secret: impl AsRef<[u8]>) -> Self {
-        let mut key = sha256(&[secret.as_ref()]);
-        let key_hash = sha256(&[&key]);
-        key.zeroize();
         Self {
-            key_hash,
+            keys: MessageKeys::new(secret.as_ref(), b"mac"),
             hmac_field: AuthFields::HMAC.to_string(),
             nonce_field: AuthFields::NONCE.to_string(),
             ts_field: AuthFields::TS.to_string(),
@@ -84,25 +86,23 @@ impl HmacAuthPlugin {
         self
     }
 
-    fn code(&self, nonce: &[u8], ts: &[u8], body: &[u8]) -> [u8; 32] {
-        let mut key = derive_key(&self.key_hash, nonce, b"mac");
-        let mut pad = [0x36; BLOCK];
-        for (byte, key) in pad.iter_mut().zip(key) {
-            *byte ^= key;
-        }
-        let inner: [u8; 32] = Sha256::new()
-            .chain_update(pad)
-            .chain_update(ts)
-            .chain_update(body)
-            .finalize()
-            .into();
-        for byte in &mut pad {
-            *byte ^= 0x36 ^ 0x5c;
-        }
-        let code = sha256(&[&pad, &inner]);
-        key.zeroize();
-        pad.zeroize();
-        code
+    fn code(&self, nonce: &[u8], ts: &[u8], body: &[u8]) -> [u8; HASH] {
+        let mut key = self.keys.derive(nonce);
+        // The two do not need each other yet: a CPU may work on both at once.
+        let (mut inner, mut outer) = (State::new(), State::new());
+        add_padded(&mut inner, &key, INNER);
+        add_padded(&mut outer, &key, OUTER);
+        key.as_mut_slice().zeroize();
+        inner.add(&[INNER; BLOCK]);
+        outer.add(&[OUTER; BLOCK]);
+        let mut inner = Parts::after(&mut inner, 2 * BLOCK);
+        inner.add(&[INNER; MORE]);
+        inner.add(ts);
+        inner.add(body);
+        let mut last = [OUTER; MORE + HASH];
+        last[MORE..].copy_from_slice(&inner.hash());
+        outer.add(&last_block(&last, PADDED + HASH));
+        outer.hash()
     }
 
     /// The timestamp field as the code covers it.
@@ -211,6 +211,16 @@ impl AuthPlugin for HmacAuthPlugin {
     }
 }
 
+/// Adds the first block of a padded key.
+fn add_padded(state: &mut State, key: &[u8; HASH], pad: u8) {
+    let mut block = [pad; BLOCK];
+    for (byte, key) in block.iter_mut().zip(key) {
+        *byte ^= key;
+    }
+    state.add(&block);
+    block.as_mut_slice().zeroize();
+}
+
 fn required<'a>(
     fields: &'a AuthFields,
     name: &str,
@@ -235,12 +245,6 @@ impl fmt::Debug for HmacAuthPlugin {
             .field("nonce_field", &self.nonce_field)
             .field("ts_field", &self.ts_field)
             .finish_non_exhaustive()
-    }
-}
-
-impl Drop for HmacAuthPlugin {
-    fn drop(&mut self) {
-        self.key_hash.zeroize();
     }
 }
 
