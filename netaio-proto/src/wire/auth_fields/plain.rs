@@ -5,7 +5,6 @@
 //! not as expected is left to the long way round.
 
 use core::mem;
-use core::str;
 
 use smallvec::SmallVec;
 
@@ -42,12 +41,10 @@ struct Field<'a> {
 
 type Fields<'a> = SmallVec<[Field<'a>; USUAL_COUNT]>;
 
-/// Whether a section is one packed value and short.
+/// Whether a section is one packed value and short, with names that are ASCII.
 pub(super) fn is_short(section: &[u8]) -> bool {
     Short::of(section).is_some_and(|mut fields| {
-        fields.all(|field| {
-            field.is_some_and(|field| str::from_utf8(field.name).is_ok())
-        })
+        fields.all(|field| field.is_some_and(|field| field.name.is_ascii()))
     })
 }
 
