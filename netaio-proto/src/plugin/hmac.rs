@@ -4,18 +4,24 @@
 use alloc::string::{String, ToString as _};
 use core::fmt;
 
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
+use subtle::{Choice, ConstantTimeEq as _};
 use zeroize::{Zeroize as _, ZeroizeOnDrop};
 
-use super::{AuthPlugin, Context, derive_key, sha256};
+use super::blocks::{BLOCK, HASH, MessageKeys, Parts, State, last_block};
+use super::{AuthPlugin, Context};
 use crate::error::{AuthError, PluginError};
 use crate::wire::auth_fields::AuthFields;
 use crate::wire::message::Envelope;
+use crate::wire::packify::{Kind, Raw};
 
-/// Block size of the code: not the 64 of the standard HMAC-SHA256, so a stock
-/// implementation gives other results.
-const BLOCK: usize = 136;
+/// Bytes that a key is padded to: not the 64 of the standard HMAC-SHA256, so a
+/// stock implementation gives other results. Two blocks and a few bytes more.
+const PADDED: usize = 2 * BLOCK + MORE;
+const MORE: usize = 8;
+/// What pads the key of the inner and of the outer hash.
+const INNER: u8 = 0x36;
+const OUTER: u8 = 0x5c;
+
 const NONCE_LENGTH: usize = 16;
 const TS_LENGTH: usize = 4;
 
@@ -32,7 +38,7 @@ const TS_LENGTH: usize = 4;
 /// sends these lengths. [`python_compatible`](Self::python_compatible) accepts
 /// what Python accepts.
 pub struct HmacAuthPlugin {
-    key_hash: [u8; 32],
+    keys: MessageKeys,
     hmac_field: String,
     nonce_field: String,
     ts_field: String,
@@ -42,11 +48,8 @@ pub struct HmacAuthPlugin {
 impl HmacAuthPlugin {
     /// A plugin with this secret and the fields `hmac`, `nonce` and `ts`.
     pub fn new(secret: impl AsRef<[u8]>) -> Self {
-        let mut key = sha256(&[secret.as_ref()]);
-        let key_hash = sha256(&[&key]);
-        key.zeroize();
         Self {
-            key_hash,
+            keys: MessageKeys::new(secret.as_ref(), b"mac"),
             hmac_field: AuthFields::HMAC.to_string(),
             nonce_field: AuthFields::NONCE.to_string(),
             ts_field: AuthFields::TS.to_string(),
@@ -84,37 +87,33 @@ impl HmacAuthPlugin {
         self
     }
 
-    fn code(&self, nonce: &[u8], ts: &[u8], body: &[u8]) -> [u8; 32] {
-        let mut key = derive_key(&self.key_hash, nonce, b"mac");
-        let mut pad = [0x36; BLOCK];
-        for (byte, key) in pad.iter_mut().zip(key) {
-            *byte ^= key;
-        }
-        let inner: [u8; 32] = Sha256::new()
-            .chain_update(pad)
-            .chain_update(ts)
-            .chain_update(body)
-            .finalize()
-            .into();
-        for byte in &mut pad {
-            *byte ^= 0x36 ^ 0x5c;
-        }
-        let code = sha256(&[&pad, &inner]);
-        key.zeroize();
-        pad.zeroize();
-        code
+    fn code(&self, nonce: &[u8], ts: &[u8], body: &[u8]) -> [u8; HASH] {
+        let mut key = self.keys.derive(nonce);
+        // The two do not need each other yet: a CPU may work on both at once.
+        let (mut inner, mut outer) = (State::new(), State::new());
+        add_padded(&mut inner, &key, INNER);
+        add_padded(&mut outer, &key, OUTER);
+        key.as_mut_slice().zeroize();
+        inner.add(&[INNER; BLOCK]);
+        outer.add(&[OUTER; BLOCK]);
+        let mut inner = Parts::after(&mut inner, 2 * BLOCK);
+        inner.add(&[INNER; MORE]);
+        inner.add(ts);
+        inner.add(body);
+        let mut last = [OUTER; MORE + HASH];
+        last[MORE..].copy_from_slice(&inner.hash());
+        outer.add(&last_block(&last, PADDED + HASH));
+        outer.hash()
     }
 
     /// The timestamp field as the code covers it.
     fn checked_ts<'a>(
         &self,
-        fields: &'a AuthFields,
+        field: Option<Raw<'a>>,
         buffer: &'a mut [u8; TS_LENGTH],
     ) -> Result<&'a [u8], AuthError> {
-        let field = required(fields, &self.ts_field)?;
-        let bad = || AuthError::BadField {
-            field: self.ts_field.clone(),
-        };
+        let field = required(field, &self.ts_field)?;
+        let bad = || bad(&self.ts_field);
         if let Some(bytes) = field.as_bytes() {
             let fits = !self.strict || bytes.len() == TS_LENGTH;
             return if fits { Ok(bytes) } else { Err(bad()) };
@@ -132,10 +131,10 @@ impl HmacAuthPlugin {
     /// The timestamp to send: the one that is there already, else now.
     fn own_ts(
         &self,
-        fields: &AuthFields,
+        field: Option<Raw<'_>>,
         unix_time: u64,
     ) -> Result<[u8; TS_LENGTH], PluginError> {
-        let Some(field) = fields.get(&self.ts_field) else {
+        let Some(field) = field else {
             // Four bytes last until 2106; then the time starts over.
             return Ok((unix_time as u32).to_be_bytes());
         };
@@ -158,12 +157,15 @@ impl AuthPlugin for HmacAuthPlugin {
         envelope: &mut Envelope,
         context: &mut Context<'_>,
     ) -> Result<(), PluginError> {
-        let kept = envelope.fields.get_bytes(&self.nonce_field);
+        let names: [&str; 2] = [&self.nonce_field, &self.ts_field];
+        let [nonce, ts] = envelope.fields.get_all(names);
+        let kept = nonce.filter(|nonce| nonce.kind() == Kind::Bytes);
+        let kept = kept.and_then(|nonce| nonce.as_bytes());
         let nonce: [u8; NONCE_LENGTH] = match kept.map(TryInto::try_into) {
             Some(Ok(nonce)) => nonce,
             _ => context.random.bytes(),
         };
-        let ts = self.own_ts(&envelope.fields, context.unix_time)?;
+        let ts = self.own_ts(ts, context.unix_time)?;
         let code = self.code(&nonce, &ts, &envelope.body);
         let fields: [(&str, &[u8]); 3] = [
             (&self.nonce_field, &nonce),
@@ -181,25 +183,21 @@ impl AuthPlugin for HmacAuthPlugin {
         envelope: &Envelope,
         _context: &mut Context<'_>,
     ) -> Result<(), AuthError> {
-        let fields = &envelope.fields;
-        let bytes = |name: &String| {
-            required(fields, name)?
-                .as_bytes()
-                .ok_or_else(|| AuthError::BadField {
-                    field: name.clone(),
-                })
+        let names: [&str; 3] = [&self.ts_field, &self.nonce_field, &self.hmac_field];
+        let [ts, nonce, code] = envelope.fields.get_all(names);
+        let bytes = |field, name| {
+            let bytes = required(field, name)?.as_bytes();
+            bytes.ok_or_else(|| bad(name))
         };
         let mut buffer = [0; TS_LENGTH];
-        let ts = self.checked_ts(fields, &mut buffer)?;
-        let nonce = bytes(&self.nonce_field)?;
+        let ts = self.checked_ts(ts, &mut buffer)?;
+        let nonce = bytes(nonce, &self.nonce_field)?;
         if self.strict && nonce.len() != NONCE_LENGTH {
-            return Err(AuthError::BadField {
-                field: self.nonce_field.clone(),
-            });
+            return Err(bad(&self.nonce_field));
         }
-        let claimed = bytes(&self.hmac_field)?;
+        let claimed = bytes(code, &self.hmac_field)?;
         let actual = self.code(nonce, ts, &envelope.body);
-        if bool::from(actual.ct_eq(claimed)) {
+        if is_same(&actual, claimed) {
             Ok(())
         } else {
             Err(AuthError::Mismatch)
@@ -211,13 +209,42 @@ impl AuthPlugin for HmacAuthPlugin {
     }
 }
 
-fn required<'a>(
-    fields: &'a AuthFields,
-    name: &str,
-) -> Result<crate::wire::packify::Raw<'a>, AuthError> {
-    fields.get(name).ok_or_else(|| AuthError::MissingField {
+/// Adds the first block of a padded key.
+fn add_padded(state: &mut State, key: &[u8; HASH], pad: u8) {
+    let mut block = [pad; BLOCK];
+    for (byte, key) in block.iter_mut().zip(key) {
+        *byte ^= key;
+    }
+    state.add(&block);
+    block.as_mut_slice().zeroize();
+}
+
+/// Compares in a time that does not depend on the codes.
+fn is_same(actual: &[u8; HASH], claimed: &[u8]) -> bool {
+    let Ok(claimed) = <&[u8; HASH]>::try_from(claimed) else {
+        return false;
+    };
+    words(actual)
+        .zip(words(claimed))
+        .fold(Choice::from(1), |all, (a, b)| all & a.ct_eq(&b))
+        .into()
+}
+
+fn words(code: &[u8; HASH]) -> impl Iterator<Item = u64> {
+    let (words, _) = code.as_chunks();
+    words.iter().map(|word| u64::from_ne_bytes(*word))
+}
+
+fn required<'a>(field: Option<Raw<'a>>, name: &str) -> Result<Raw<'a>, AuthError> {
+    field.ok_or_else(|| AuthError::MissingField {
         field: name.to_string(),
     })
+}
+
+fn bad(name: &str) -> AuthError {
+    AuthError::BadField {
+        field: name.to_string(),
+    }
 }
 
 /// The number that these bytes spell; `None` if it needs more than 64 bits.
@@ -235,12 +262,6 @@ impl fmt::Debug for HmacAuthPlugin {
             .field("nonce_field", &self.nonce_field)
             .field("ts_field", &self.ts_field)
             .finish_non_exhaustive()
-    }
-}
-
-impl Drop for HmacAuthPlugin {
-    fn drop(&mut self) {
-        self.key_hash.zeroize();
     }
 }
 

@@ -6,6 +6,7 @@
 //! the same way. [`Layers::seal`] and [`Layers::open`] are the only two places
 //! that apply a layer.
 
+mod blocks;
 mod both;
 mod hmac;
 mod null;
@@ -365,10 +366,4 @@ fn sha256(parts: &[&[u8]]) -> [u8; 32] {
         hash.update(part);
     }
     hash.finalize().into()
-}
-
-/// The key that both bundled plugins derive from their own key, a per-message
-/// value and a purpose. `key_hash` is the SHA-256 of the plugin's key.
-fn derive_key(key_hash: &[u8; 32], per_message: &[u8], purpose: &[u8]) -> [u8; 32] {
-    sha256(&[key_hash, &sha256(&[per_message]), &sha256(&[purpose])])
 }

@@ -7,7 +7,8 @@ use core::fmt;
 use bytes::{Buf as _, BufMut as _, BytesMut};
 use zeroize::{Zeroize as _, ZeroizeOnDrop};
 
-use super::{CipherPlugin, Context, derive_key, sha256};
+use super::blocks::{HASH, MessageKeys, State, last_block};
+use super::{CipherPlugin, Context};
 use crate::error::{PluginError, TooLong};
 use crate::wire::auth_fields::AuthFields;
 use crate::wire::message::{Envelope, MAX_URI_AND_CONTENT, uri_end};
@@ -15,13 +16,19 @@ use crate::wire::message::{Envelope, MAX_URI_AND_CONTENT, uri_end};
 const IV_LENGTH: usize = 16;
 const URI_LENGTH: usize = 2;
 
+/// Of the key stream each 32 bytes are the hash of the message's key and a
+/// counter of 4 bytes: one block.
+const HASHED: usize = HASH + 4;
+/// Blocks that are made before the first of them is hashed.
+const AT_ONCE: usize = 4;
+
 /// Hides URI and content behind a key stream derived from a shared key and a
 /// fresh initialisation vector.
 ///
 /// It has no integrity of its own: with a wrong key, or after tampering, the
 /// receiver reads garbage. Put an auth plugin beside it.
 pub struct Sha256StreamCipherPlugin {
-    key_hash: [u8; 32],
+    keys: MessageKeys,
     iv_field: String,
     encrypt_uri: bool,
 }
@@ -29,11 +36,8 @@ pub struct Sha256StreamCipherPlugin {
 impl Sha256StreamCipherPlugin {
     /// A plugin with this key and the field `iv`, which hides the URI too.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        let mut key = sha256(&[key.as_ref()]);
-        let key_hash = sha256(&[&key]);
-        key.zeroize();
         Self {
-            key_hash,
+            keys: MessageKeys::new(key.as_ref(), b"enc"),
             iv_field: AuthFields::IV.to_string(),
             encrypt_uri: true,
         }
@@ -57,14 +61,39 @@ impl Sha256StreamCipherPlugin {
 
     /// Encrypts or decrypts `bytes`: the two are one.
     fn apply(&self, iv: &[u8], bytes: &mut [u8]) {
-        let mut key = derive_key(&self.key_hash, iv, b"enc");
-        for (index, chunk) in (0_u32..).zip(bytes.chunks_mut(32)) {
-            let block = sha256(&[&key, &index.to_be_bytes()]);
-            for (byte, mask) in chunk.iter_mut().zip(block) {
-                *byte ^= mask;
+        let mut key = self.keys.derive(iv);
+        let mut start = [0; HASHED];
+        start[..HASH].copy_from_slice(&key);
+        let mut blocks = [last_block(&start, HASHED); AT_ONCE];
+        let mut state = State::new();
+        let mut counter = 0_u32;
+        for part in bytes.chunks_mut(AT_ONCE * HASH) {
+            // A CPU reads what was written just before more slowly: so all the
+            // counters first.
+            for block in &mut blocks {
+                block[HASH..HASHED].copy_from_slice(&counter.to_be_bytes());
+                counter = counter.wrapping_add(1);
+            }
+            let (chunks, rest) = part.as_chunks_mut();
+            let mut blocks = blocks.iter();
+            for (chunk, block) in chunks.iter_mut().zip(&mut blocks) {
+                state.restart();
+                state.add(block);
+                state.mask(chunk);
+            }
+            if !rest.is_empty()
+                && let Some(block) = blocks.next()
+            {
+                state.restart();
+                state.add(block);
+                for (byte, mask) in rest.iter_mut().zip(state.hash()) {
+                    *byte ^= mask;
+                }
             }
         }
-        key.zeroize();
+        for secret in [&mut key[..], &mut start, blocks.as_flattened_mut()] {
+            secret.zeroize();
+        }
     }
 }
 
@@ -160,12 +189,6 @@ impl fmt::Debug for Sha256StreamCipherPlugin {
             .field("iv_field", &self.iv_field)
             .field("encrypt_uri", &self.encrypt_uri)
             .finish_non_exhaustive()
-    }
-}
-
-impl Drop for Sha256StreamCipherPlugin {
-    fn drop(&mut self) {
-        self.key_hash.zeroize();
     }
 }
 

@@ -4,6 +4,8 @@
 //! It is kept as it is on the wire: most messages are only asked for a few
 //! fields, and then nothing is decoded at all.
 
+mod plain;
+
 use alloc::vec::Vec;
 use core::fmt;
 use core::iter;
@@ -11,9 +13,11 @@ use core::ops::Deref;
 
 use smallvec::SmallVec;
 
+use plain::{USUAL_COUNT, check_size};
+
 use super::packify::{
-    BYTES, DICT, Entries, Kind, PackError, Packed, Raw, STR, Sink, TUPLE,
-    UnpackError, Value, Width, check, pack, write_container_header, write_sized,
+    DICT, Entries, Kind, PackError, Packed, Raw, Sink, UnpackError, Value, check,
+    pack, write_container_header,
 };
 
 /// The section of a message without fields: an empty dict.
@@ -47,7 +51,7 @@ pub(crate) const RID_LENGTH: usize = 8;
 /// Whether a section is one packed value.
 #[inline]
 pub(crate) fn check_section(packed: &[u8]) -> Result<(), UnpackError> {
-    if packed == EMPTY || lone_rid(packed).is_some() {
+    if packed == EMPTY || lone_rid(packed).is_some() || plain::is_short(packed) {
         return Ok(());
     }
     check(packed)
@@ -222,6 +226,22 @@ impl AuthFields {
     /// The value of a field, whatever its type. If the name occurs more than
     /// once, the last one counts, as in Python.
     pub fn get(&self, name: &str) -> Option<Raw<'_>> {
+        let [value] = self.get_all([name]);
+        value
+    }
+
+    /// The values of several fields, as [`get`](Self::get) gives them.
+    pub(crate) fn get_all<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> [Option<Raw<'_>>; N] {
+        match plain::find(&self.0, names) {
+            Some(values) => values.map(|value| value.map(Raw::of_bytes)),
+            None => names.map(|name| self.find(name)),
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<Raw<'_>> {
         self.iter_packed()
             .filter_map(|entry| entry.value_of(name))
             .last()?
@@ -246,13 +266,10 @@ impl AuthFields {
     /// can only be that it gets too large, nothing is changed. Allocates at most
     /// once if there are no more than 16 fields, all of them bytes.
     pub fn set_many(&mut self, fields: &[(&str, &[u8])]) -> Result<(), PackError> {
-        let section = plain_fields(self.iter_packed()).map(|mut plain| {
-            for (name, value) in fields {
-                replace(&mut plain, Field { name, value });
-            }
-            pack_plain(plain)
-        });
-        match section {
+        if plain::add(&mut self.0, fields).is_some() {
+            return Ok(());
+        }
+        match plain::with(self, fields) {
             Some(section) => self.0 = section?,
             None => {
                 let fields = fields.iter();
@@ -363,131 +380,6 @@ impl Sink for Section {
     fn put(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
     }
-}
-
-/// Sections with more fields than this are packed the long way round. It bounds
-/// the search for duplicates, and no plugin comes near it.
-const USUAL_COUNT: usize = 16;
-
-/// A field whose name is text and whose value is bytes.
-#[derive(Clone, Copy)]
-struct Field<'a> {
-    name: &'a str,
-    value: &'a [u8],
-}
-
-type Fields<'a> = SmallVec<[Field<'a>; USUAL_COUNT]>;
-
-impl<'a> Field<'a> {
-    /// The field, if it is packed exactly as we would pack it.
-    fn plain(entry: Packed<'a>) -> Option<Self> {
-        let (key, value) = entry.checked_entry()?;
-        let field = Self {
-            name: key.as_str()?,
-            value: value.as_bytes().filter(|_| value.kind() == Kind::Bytes)?,
-        };
-        // Ours is the shortest form, and the only one of that length.
-        (field.packed_len() == entry.bytes.len()).then_some(field)
-    }
-
-    /// The lengths of the packed name and the packed value.
-    fn part_lens(&self) -> [usize; 2] {
-        [sized_len(self.name.len()), sized_len(self.value.len())]
-    }
-
-    fn packed_len(&self) -> usize {
-        let [name, value] = self.part_lens();
-        // Type, item width, count; then both lengths and both parts.
-        let header = length_width(name.max(value))
-            .saturating_mul(2)
-            .saturating_add(3);
-        header.saturating_add(name).saturating_add(value)
-    }
-
-    fn write(&self, out: &mut Section) -> Result<(), PackError> {
-        write_container_header(TUPLE, self.part_lens().into_iter(), out)?;
-        write_sized(STR, self.name.as_bytes(), out)?;
-        write_sized(BYTES, self.value, out)
-    }
-
-    /// Sorts fields as their packed bytes sort, which start with the width of the
-    /// lengths and the lengths. Names are unique, so values never decide.
-    fn order(&self) -> (usize, [usize; 2], &'a str) {
-        let lens = self.part_lens();
-        (
-            length_width(lens.into_iter().max().unwrap_or(0)),
-            lens,
-            self.name,
-        )
-    }
-}
-
-/// All entries as fields, or `None` if the section has to be packed anew: too
-/// many entries, other types, unusual encodings, a name more than once.
-fn plain_fields<'a>(
-    entries: impl Iterator<Item = Packed<'a>>,
-) -> Option<Fields<'a>> {
-    let mut fields = Fields::new();
-    for entry in entries {
-        let field = Field::plain(entry)?;
-        let known = fields.iter().any(|other| other.name == field.name);
-        if known || fields.len() >= USUAL_COUNT {
-            return None;
-        }
-        fields.push(field);
-    }
-    Some(fields)
-}
-
-fn replace<'a>(fields: &mut Fields<'a>, field: Field<'a>) {
-    match fields.iter_mut().find(|other| other.name == field.name) {
-        Some(known) => *known = field,
-        None => fields.push(field),
-    }
-}
-
-fn pack_plain(mut fields: Fields<'_>) -> Result<Section, PackError> {
-    fields.sort_unstable_by(|a, b| a.order().cmp(&b.order()));
-    let lengths = fields.iter().map(Field::packed_len);
-    let size = packed_len(lengths.clone());
-    check_size(size)?;
-    let mut section = Section::with_capacity(size);
-    write_container_header(DICT, lengths, &mut section)?;
-    for field in &fields {
-        field.write(&mut section)?;
-    }
-    Ok(section)
-}
-
-/// The length of a packed dict with entries of these lengths.
-fn packed_len(entries: impl ExactSizeIterator<Item = usize> + Clone) -> usize {
-    let count = entries.len();
-    let longest = entries.clone().max().unwrap_or(0);
-    let lengths = length_width(longest).saturating_mul(count);
-    let header = length_width(count)
-        .saturating_add(2)
-        .saturating_add(lengths);
-    entries.fold(header, usize::saturating_add)
-}
-
-/// The length of packed bytes or text of this length.
-fn sized_len(length: usize) -> usize {
-    length_width(length)
-        .saturating_add(1)
-        .saturating_add(length)
-}
-
-/// How many bytes a length takes. Too long ones are refused later by their size.
-fn length_width(length: usize) -> usize {
-    Width::for_length(u32::try_from(length).unwrap_or(u32::MAX)).bytes()
-}
-
-fn check_size(size: usize) -> Result<(), PackError> {
-    let limit = AuthFields::MAX_SIZE;
-    if size > limit {
-        return Err(PackError::TooLarge { size, limit });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -27,6 +27,11 @@ impl<'a> Raw<'a> {
         Packed::whole(packed).checked()
     }
 
+    /// Bytes that were cut out of their packed value already.
+    pub(crate) fn of_bytes(bytes: &'a [u8]) -> Self {
+        Self(Shape::Bytes(bytes))
+    }
+
     /// The type of the value.
     pub fn kind(&self) -> Kind {
         match self.0 {
