@@ -452,20 +452,22 @@ impl<R: Runtime> Link<R> {
 
     /// Sends a request, if there is room for it now.
     #[inline]
-    pub(crate) fn try_request(&self, request: Request) -> Submitted<R> {
-        self.act(|state, now| {
+    pub(crate) fn try_request(self, request: Request) -> Submitted<R> {
+        let sent = self.act(|state, now| {
             if let Err(error) = state.connection.can_send() {
-                return Submitted::NotNow(Box::new(request), error);
+                return Err(Submitted::NotNow(Box::new(request), error));
             }
-            match state.connection.request(now, request) {
-                Err(error) => Submitted::Failed(error.into()),
-                Ok(request) => {
-                    let waiter = state.waiters.wait_for(request);
-                    let origin = Origin::Link(self.clone());
-                    Submitted::Sent(ReplyFuture::new(origin, request, waiter))
-                }
+            let sent = state.connection.request(now, request);
+            let request = sent.map_err(|error| Submitted::Failed(error.into()))?;
+            Ok((request, state.waiters.wait_for(request)))
+        });
+        match sent {
+            Ok((request, waiter)) => {
+                let origin = Origin::Link(self);
+                Submitted::Sent(ReplyFuture::new(origin, request, waiter))
             }
-        })
+            Err(submitted) => submitted,
+        }
     }
 
     /// Sends a request once there is room for it; gives up at `deadline`.
@@ -505,7 +507,7 @@ impl<R: Runtime> Link<R> {
             let listener = self.shared.changed.listen();
             // What was spent on waiting is not there to wait for the reply.
             let left = deadline.duration_since(self.shared.runtime.now());
-            match self.try_request(request.timeout(left)) {
+            match self.clone().try_request(request.timeout(left)) {
                 Submitted::NotNow(again, error) if error != SendError::Closed => {
                     request = *again;
                     let room = until(&self.shared.runtime, deadline, listener);

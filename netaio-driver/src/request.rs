@@ -183,7 +183,7 @@ impl<R: Runtime> RequestBuilder<R> {
         };
         let submitted = match &self.target {
             Target::Link(link) if !link.must_seal(&request) => {
-                link.try_request(request)
+                link.clone().try_request(request)
             }
             Target::Client(client, server) => {
                 match client.current_link(server.as_ref()) {

@@ -9,7 +9,7 @@ use crate::error::ProtocolError;
 use crate::wire::auth_fields::AuthFields;
 use crate::wire::frame::Frame;
 use crate::wire::header::Header;
-use crate::wire::message::{Envelope, Message, uri_end};
+use crate::wire::message::{Message, uri_end};
 use crate::wire::message_type::MessageTypes;
 
 /// Room to read into at first, and the least later on. A great many connections
@@ -135,20 +135,42 @@ impl FrameDecoder {
         &mut self,
         types: &MessageTypes,
     ) -> Option<Result<Message, BadFrame>> {
+        Some(match self.check_frame(types)? {
+            Ok(frame) => Ok(self.take_frame(frame)),
+            Err(bad) => Err(*bad),
+        })
+    }
+
+    /// Checks the next frame; `None` until it is there as a whole. One that is
+    /// in order is to be taken, one that is not has been passed over.
+    #[inline]
+    pub(crate) fn check_frame(
+        &mut self,
+        types: &MessageTypes,
+    ) -> Option<Result<Checked, Box<BadFrame>>> {
         let frame = Frame::parse(self.pending())?;
-        let length = frame.length();
-        if let Err(error) = verdict(&frame, types) {
-            let bad = BadFrame::new(&frame, error);
-            self.skip(length);
-            return Some(Err(bad));
+        match verdict(&frame, types) {
+            Ok(()) => Some(Ok(Checked(frame.header))),
+            Err(error) => {
+                let bad = BadFrame::new(&frame, error);
+                let length = frame.length();
+                self.skip(length);
+                Some(Err(Box::new(bad)))
+            }
         }
+    }
+
+    /// Takes out the next frame, which has just been checked.
+    #[inline]
+    pub(crate) fn take_frame(&mut self, Checked(header): Checked) -> Message {
+        let length = header.frame_length();
         if length >= SPLIT_OFF {
-            let header = frame.header;
-            return self.split_off(header).map(Ok);
+            return self.split_off(header);
         }
-        let message = Message::from_checked(&frame);
+        let sections = self.pending().get(Header::LENGTH..length);
+        let message = Message::from_checked(header, sections.unwrap_or_default());
         self.skip(length);
-        Some(Ok(message))
+        message
     }
 
     /// Passes over the next frame without decoding it; `false` while it is not
@@ -212,27 +234,23 @@ impl FrameDecoder {
     }
 
     /// Takes a large frame out of the buffer without copying its body.
-    fn split_off(&mut self, header: Header) -> Option<Message> {
+    fn split_off(&mut self, header: Header) -> Message {
         let pending = self.buffered();
-        let length = header.frame_length();
         self.buffer.advance(self.start.min(self.buffer.len()));
-        if self.buffer.len() < length {
-            return None;
-        }
+        let length = header.frame_length().min(self.buffer.len());
         let mut frame = self.buffer.split_to(length);
         self.start = 0;
         self.end = pending.saturating_sub(length);
         let body_start = Header::LENGTH + usize::from(header.auth_length);
         let body = frame.split_off(body_start.min(length));
         let auth = frame.get(Header::LENGTH..).unwrap_or_default();
-        let envelope = Envelope {
-            message_type: header.message_type,
-            fields: AuthFields::from_checked(auth),
-            body,
-        };
-        envelope.into_message()
+        Message::from_sections(header.message_type, auth, body.freeze())
     }
 }
+
+/// A frame that is in order, and next in a decoder.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Checked(Header);
 
 /// The frame of a datagram, checked for form and checksum.
 pub(crate) fn decode_datagram(
@@ -241,7 +259,7 @@ pub(crate) fn decode_datagram(
 ) -> Result<Message, Box<BadFrame>> {
     let complete = frame.length() == frame.header.frame_length();
     match verdict(frame, types) {
-        Ok(()) if complete => Ok(Message::from_checked(frame)),
+        Ok(()) if complete => Ok(Message::from_frame(frame)),
         Ok(()) => Err(BadFrame::new(frame, ProtocolError::Truncated).into()),
         Err(error) => Err(BadFrame::new(frame, error).into()),
     }
@@ -259,7 +277,7 @@ impl BadFrame {
         let whole = fields.is_some() && uri_end(frame.body).is_some();
         Self {
             error,
-            message: whole.then(|| Message::from_checked(frame)),
+            message: whole.then(|| Message::from_frame(frame)),
             fields: fields.unwrap_or_default(),
         }
     }

@@ -4,7 +4,18 @@
 use super::{Connection, State};
 use crate::action::{Action, CloseReason};
 use crate::error::RequestError;
-use crate::exchange::{Origin, Outcome};
+use crate::exchange::Origin;
+use crate::wire::message_type::MessageType;
+
+/// What there is to take in.
+enum Input {
+    /// Nothing, or nothing that there is room for.
+    None,
+    /// A frame of this type.
+    Frame(MessageType),
+    /// A frame that has been passed over.
+    TooLate,
+}
 
 impl Connection {
     /// The next thing that happened, if any. Decodes the next frame when it is
@@ -14,62 +25,86 @@ impl Connection {
     #[must_use]
     pub fn poll_action(&mut self) -> Option<Action> {
         self.note_queued();
-        loop {
-            if let Some(action) = self.actions.pop_front() {
-                return Some(action);
-            }
-            if self.is_closing() {
-                return self.poll_closing();
-            }
-            if let Some(outcome) = self.decode_next() {
-                match outcome {
-                    Some(action) => return Some(action),
-                    None => continue,
-                }
-            }
-            if let Some(action) = self.poll_end() {
-                return Some(action);
-            }
-            if !self.is_closing() {
-                return None;
-            }
-        }
+        // Written where it stays: actions are large.
+        let mut action = None;
+        while self.step(&mut action) {}
+        action
     }
 
-    /// Takes the next frame in, if one is there and may be taken.
+    /// Looks for an action in one place after the other. `false` if there is one,
+    /// or none can come now.
     #[inline]
-    fn decode_next(&mut self) -> Option<Outcome> {
-        let kind = self.decoder.header()?.message_type;
-        // A custom type may be a reply as well: its id will tell.
-        let awaited = kind.is_custom() && self.exchange.requests.live() > 0;
-        if self.stream.state != State::Open && !kind.is_reply() && !awaited {
-            // Shutting down: it comes too late to be accepted.
-            return self.decoder.skip_frame().then(|| {
-                self.restart_frame_timer();
-                None
-            });
+    fn step(&mut self, action: &mut Option<Action>) -> bool {
+        if let Some(ready) = self.actions.pop_front() {
+            *action = Some(ready);
+            return false;
         }
-        if self.stream.state == State::Open && self.holds_up() {
-            self.held_up.get_or_insert(self.exchange.now);
-            return None;
+        if self.is_closing() {
+            *action = self.poll_closing();
+            return false;
+        }
+        match self.next_input() {
+            Input::Frame(kind) => {
+                self.take_frame(kind, action);
+                return action.is_none();
+            }
+            Input::TooLate => return true,
+            Input::None => {}
+        }
+        *action = self.poll_end();
+        action.is_none() && self.is_closing()
+    }
+
+    /// Whether there is a frame that may be taken in.
+    #[inline]
+    fn next_input(&mut self) -> Input {
+        if !self.decoder.has_frame() {
+            return Input::None;
+        }
+        let Some(header) = self.decoder.header() else {
+            return Input::None;
+        };
+        let kind = header.message_type;
+        if self.stream.state == State::Open {
+            if self.holds_up() {
+                self.held_up.get_or_insert(self.exchange.now);
+                return Input::None;
+            }
+        } else {
+            // A custom type may be a reply as well: its id will tell.
+            let awaited = kind.is_custom() && self.exchange.requests.live() > 0;
+            if !kind.is_reply() && !awaited {
+                // Shutting down: it comes too late to be accepted.
+                self.decoder.skip_frame();
+                self.restart_frame_timer();
+                return Input::TooLate;
+            }
         }
         self.held_up = None;
-        let frame = self.decoder.next_frame(&self.exchange.config.types)?;
-        self.restart_frame_timer();
+        Input::Frame(kind)
+    }
+
+    /// Takes in the frame that is next, of this type.
+    #[inline]
+    fn take_frame(&mut self, kind: MessageType, action: &mut Option<Action>) {
         let from = Origin {
             address: self.stream.remote,
             room: None,
         };
-        let Self {
-            exchange, stream, ..
-        } = self;
-        Some(match frame {
-            Ok(message) => {
-                exchange.counters.frames_in += 1;
-                exchange.receive(stream, from, message)
+        match self.decoder.check_frame(&self.exchange.config.types) {
+            None => {}
+            Some(Ok(frame)) => {
+                let message = self.decoder.take_frame(frame);
+                self.restart_frame_timer();
+                self.exchange.counters.frames_in += 1;
+                *action = self.exchange.receive(&mut self.stream, from, message);
             }
-            Err(bad) => exchange.reject_frame(stream, from, kind, bad),
-        })
+            Some(Err(bad)) => {
+                self.restart_frame_timer();
+                let (exchange, stream) = (&mut self.exchange, &mut self.stream);
+                *action = exchange.reject_frame(stream, from, kind, *bad);
+            }
+        }
     }
 
     /// Whether a whole frame is there that is no reply and has to wait: as many

@@ -15,8 +15,6 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-pub(crate) use receive::Outcome;
-
 use crate::action::{CloseReason, Hint, ReplyToken};
 use crate::config::{EndpointConfig, Keepalive, Role};
 use crate::counters::Counters;

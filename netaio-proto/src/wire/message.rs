@@ -72,14 +72,33 @@ impl Message {
         })
     }
 
-    /// A frame that has been checked, in buffers of its own.
+    /// The sections of a frame that has been checked, in buffers of their own.
     #[inline]
-    pub(crate) fn from_checked(frame: &Frame<'_>) -> Self {
+    pub(crate) fn from_checked(header: Header, sections: &[u8]) -> Self {
+        let auth_length = usize::from(header.auth_length).min(sections.len());
+        let (auth, body) = sections.split_at(auth_length);
+        let body = Bytes::copy_from_slice(body);
+        Self::from_sections(header.message_type, auth, body)
+    }
+
+    /// A frame that has been checked, in buffers of its own.
+    pub(crate) fn from_frame(frame: &Frame<'_>) -> Self {
+        let body = Bytes::copy_from_slice(frame.body);
+        Self::from_sections(frame.header.message_type, frame.auth, body)
+    }
+
+    /// Sections that have been checked.
+    #[inline]
+    pub(crate) fn from_sections(
+        message_type: MessageType,
+        auth: &[u8],
+        body: Bytes,
+    ) -> Self {
         Self {
-            message_type: frame.header.message_type,
-            fields: AuthFields::from_checked(frame.auth),
-            body: Bytes::copy_from_slice(frame.body),
-            uri_end: uri_end(frame.body).unwrap_or_default() as u32,
+            message_type,
+            fields: AuthFields::from_checked(auth),
+            uri_end: uri_end(&body).unwrap_or_default() as u32,
+            body,
         }
     }
 
