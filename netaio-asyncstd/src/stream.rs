@@ -18,14 +18,22 @@ use netaio_driver::{ByteStream, DatagramSocket, Instant, Timer};
 #[derive(Debug)]
 pub struct FuturesStream<S> {
     stream: S,
+    /// Whether the last read took all that there was: then a read waits first.
+    drained: bool,
+    /// Waits until there is something to read, where a stream can.
+    readable: Readable<S>,
     /// What closing needs beyond what the stream does by itself.
     shut: fn(&S) -> io::Result<()>,
 }
+
+type Readable<S> = fn(&S, &mut Context<'_>) -> Poll<io::Result<()>>;
 
 impl<S> FuturesStream<S> {
     pub(crate) fn new(stream: S) -> Self {
         Self {
             stream,
+            drained: false,
+            readable: |_, _| Poll::Ready(Ok(())),
             shut: |_| Ok(()),
         }
     }
@@ -40,7 +48,14 @@ where
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        if self.drained {
+            ready!((self.readable)(&self.stream, context))?;
+            self.drained = false;
+        }
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let count = ready!(read)?;
+        self.drained = 0 < count && count < buffer.len();
+        Poll::Ready(Ok(count))
     }
 
     fn poll_write(
@@ -109,6 +124,8 @@ fn tcp(stream: Async<TcpStream>) -> io::Result<AsyncIoTcpStream> {
     stream.get_ref().set_nodelay(true)?;
     Ok(FuturesStream {
         stream,
+        drained: false,
+        readable: |stream, context| stream.poll_readable(context),
         shut: |stream| stream.get_ref().shutdown(Shutdown::Write),
     })
 }

@@ -67,7 +67,7 @@ enum Work {
         from: SocketAddr,
         reply: Option<ReplyToken>,
     },
-    AuthFailed(Box<AuthFailed>),
+    AuthFailed(AuthFailed),
     TimedOut(Late, TimedOut),
 }
 
@@ -156,7 +156,7 @@ impl<R: Runtime> NodeTask<R> {
                     reply,
                 }),
                 Action::AuthFailed(failed) => {
-                    self.work.push(Work::AuthFailed(failed));
+                    self.work.push(Work::AuthFailed(*failed));
                 }
                 Action::Unrouted {
                     message,
@@ -198,7 +198,7 @@ impl<R: Runtime> NodeTask<R> {
                     self.handlers
                         .dispatch(handler, message, reply, incoming, context);
                 }
-                Work::AuthFailed(failed) => self.handlers.auth_failed(*failed),
+                Work::AuthFailed(failed) => self.handlers.auth_failed(failed),
                 Work::TimedOut(late, timed_out) => {
                     self.node.timed_out(timed_out);
                     self.late.push(late);

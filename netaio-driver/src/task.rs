@@ -53,6 +53,9 @@ pub(crate) struct ConnectionTask<R: Runtime, S> {
     wakers: Vec<Waker>,
     /// Where bytes are read into, while it is not with the connection.
     decoder: Option<FrameDecoder>,
+    /// When the connection has something to do, as it said before the last wait:
+    /// if that has become earlier, the next wait is short.
+    due: Option<Instant>,
     rest: Rest,
     /// How it lets others make requests that leave in one write.
     gathering: Gathering,
@@ -95,7 +98,7 @@ enum Gathering {
 
 /// Something to do that needs user code, and so no lock.
 enum Work {
-    AuthFailed(Box<AuthFailed>),
+    AuthFailed(AuthFailed),
     TimedOut(Late, TimedOut),
 }
 
@@ -141,6 +144,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             queued: 0,
             wakers: Vec::new(),
             decoder: None,
+            due: None,
             rest: Rest::Busy,
             gathering: Gathering::No,
             received: 0,
@@ -196,12 +200,9 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         more: bool,
         reads: bool,
     ) -> Turn {
-        let wrote = self.write(context);
+        self.write(context);
         let read = reads && self.read(context);
         let failed = std::mem::take(&mut self.failed);
-        if wrote || read {
-            self.rest = Rest::Busy;
-        }
         if more || read || failed || self.settle(context, now) {
             Turn::Again
         } else {
@@ -234,7 +235,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             let received = std::mem::take(&mut self.received);
             connection.return_decoder(now, decoder, received);
         }
-        if connection.poll_timeout().is_some_and(|at| at <= now) {
+        if self.due.is_some_and(|at| at <= now) {
             connection.handle_timeout(now);
         }
         self.queued = connection.queued();
@@ -273,7 +274,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
                     reply,
                 }),
                 Action::AuthFailed(failed) => {
-                    self.work.push(Work::AuthFailed(failed));
+                    self.work.push(Work::AuthFailed(*failed));
                 }
                 Action::Unrouted { message, reply, .. } => {
                     state.inbox.push(message);
@@ -316,7 +317,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         let mut work = std::mem::take(&mut self.work);
         for work in work.drain(..) {
             match work {
-                Work::AuthFailed(failed) => self.handlers.auth_failed(*failed),
+                Work::AuthFailed(failed) => self.handlers.auth_failed(failed),
                 Work::TimedOut(late, timed_out) => {
                     if let Some(owner) = self.link.shared().owner.upgrade() {
                         owner.timed_out(&self.link, timed_out);
@@ -420,8 +421,8 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         }
     }
 
-    /// Writes what there is; `true` if any of it left.
-    fn write(&mut self, context: &mut Context<'_>) -> bool {
+    /// Writes what there is.
+    fn write(&mut self, context: &mut Context<'_>) {
         let before = self.written;
         while self.outgoing.has_remaining() {
             let mut chunks = [IoSlice::new(&[]); CHUNKS];
@@ -442,13 +443,14 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
                 Poll::Pending => break,
             }
         }
-        let wrote = self.written > before;
-        self.unflushed |= wrote;
+        if self.written > before {
+            self.rest = Rest::Busy;
+            self.unflushed = true;
+        }
         if self.unflushed {
             // An error shows at the next read or write as well.
             self.unflushed = self.stream.poll_flush(context).is_pending();
         }
-        wrote
     }
 
     /// Reads once; `true` if anything came, the end included.
@@ -466,6 +468,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             }
             Poll::Ready(Ok(count)) => {
                 self.received = count;
+                self.rest = Rest::Busy;
                 true
             }
             Poll::Ready(Err(error)) => {
@@ -503,6 +506,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             }
         }
         let next = state.connection.poll_timeout();
+        self.due = next;
         self.gathering = match state.connection.pending() {
             0 | 1 => Gathering::No,
             _ => Gathering::Next,
