@@ -450,16 +450,21 @@ impl<R: Runtime> Link<R> {
         must_seal(&self.shared.config, request)
     }
 
-    /// Sends a request, if there is room for it now.
+    /// Sends a request, if there is room for it now. Its reply wakes `waker`, if
+    /// that is known already.
     #[inline]
-    pub(crate) fn try_request(self, request: Request) -> Submitted<R> {
+    pub(crate) fn try_request(
+        self,
+        request: Request,
+        waker: Option<&Waker>,
+    ) -> Submitted<R> {
         let sent = self.act(|state, now| {
             if let Err(error) = state.connection.can_send() {
                 return Err(Submitted::NotNow(Box::new(request), error));
             }
             let sent = state.connection.request(now, request);
             let request = sent.map_err(|error| Submitted::Failed(error.into()))?;
-            Ok((request, state.waiters.wait_for(request)))
+            Ok((request, state.waiters.wait_for(request, waker)))
         });
         match sent {
             Ok((request, waiter)) => {
@@ -507,7 +512,7 @@ impl<R: Runtime> Link<R> {
             let listener = self.shared.changed.listen();
             // What was spent on waiting is not there to wait for the reply.
             let left = deadline.duration_since(self.shared.runtime.now());
-            match self.clone().try_request(request.timeout(left)) {
+            match self.clone().try_request(request.timeout(left), None) {
                 Submitted::NotNow(again, error) if error != SendError::Closed => {
                     request = *again;
                     let room = until(&self.shared.runtime, deadline, listener);

@@ -637,11 +637,13 @@ impl<R: Runtime> Inner<R> {
         must_seal(&self.endpoint.config, request)
     }
 
-    /// Sends a request, if there is room for it now.
+    /// Sends a request, if there is room for it now. Its reply wakes `waker`, if
+    /// that is known already.
     pub(crate) fn try_request(
         &self,
         to: SocketAddr,
         request: Request,
+        waker: Option<&Waker>,
     ) -> Submitted<R> {
         let Some(this) = self.this.get().and_then(Weak::upgrade) else {
             return Submitted::Failed(RequestError::NotConnected);
@@ -662,7 +664,7 @@ impl<R: Runtime> Inner<R> {
             match state.node.request(now, to, request) {
                 Err(error) => Submitted::Failed(error.into()),
                 Ok(request) => {
-                    let waiter = state.waiters.wait_for(request);
+                    let waiter = state.waiters.wait_for(request, waker);
                     let origin = Origin::Node(this);
                     Submitted::Sent(ReplyFuture::new(origin, request, waiter))
                 }
@@ -688,7 +690,7 @@ impl<R: Runtime> Inner<R> {
             let listener = self.changed.listen();
             // What was spent on waiting is not there to wait for the reply.
             let left = deadline.duration_since(self.runtime.now());
-            match self.try_request(to, request.timeout(left)) {
+            match self.try_request(to, request.timeout(left), None) {
                 Submitted::Sent(reply) => return Ok(reply),
                 Submitted::Failed(error) => return Err(error),
                 Submitted::NotNow(again, error) => {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use netaio_proto::{
@@ -174,27 +174,27 @@ impl<R: Runtime> RequestBuilder<R> {
         Ok(accepts.fold(request, Request::accept))
     }
 
-    /// Sends the request if that can be done at once; otherwise says what to
-    /// wait for.
-    fn start(&mut self) -> State<R> {
+    /// Sends the request if that can be done at once, and its reply will wake
+    /// `waker`; otherwise says what to wait for.
+    fn start(&mut self, waker: &Waker) -> State<R> {
         let request = match self.request() {
             Ok(request) => request,
             Err(error) => return State::Failed(Some(Box::new(error))),
         };
         let submitted = match &self.target {
             Target::Link(link) if !link.must_seal(&request) => {
-                link.clone().try_request(request)
+                link.clone().try_request(request, Some(waker))
             }
             Target::Client(client, server) => {
                 match client.current_link(server.as_ref()) {
                     Some(link) if !link.must_seal(&request) => {
-                        link.try_request(request)
+                        link.try_request(request, Some(waker))
                     }
                     _ => return State::Starting(self.start_later(request)),
                 }
             }
             Target::Node(node, to) if !node.must_seal(&request) => {
-                node.try_request(*to, request)
+                node.try_request(*to, request, Some(waker))
             }
             _ => return State::Starting(self.start_later(request)),
         };
@@ -277,8 +277,11 @@ impl<R: Runtime> Future for RequestFuture<R> {
                     let Some(builder) = &mut self.builder else {
                         return Poll::Pending;
                     };
-                    self.state = builder.start();
+                    self.state = builder.start(context.waker());
                     self.builder = None;
+                    if let State::Waiting(_) = self.state {
+                        return Poll::Pending;
+                    }
                 }
                 State::Starting(starting) => {
                     match std::task::ready!(starting.as_mut().poll(context)) {

@@ -31,13 +31,18 @@ pub(crate) struct Late {
 }
 
 impl Waiters {
-    /// Makes a place for whoever waits for the reply to a request.
+    /// Makes a place for whoever waits for the reply to a request, and is to be
+    /// woken with this waker, if that is known.
     #[inline]
-    pub(crate) fn wait_for(&mut self, request: RequestId) -> usize {
+    pub(crate) fn wait_for(
+        &mut self,
+        request: RequestId,
+        waker: Option<&Waker>,
+    ) -> usize {
         let waiter = self.waiters.insert(Waiter {
             request,
             outcome: None,
-            waker: None,
+            waker: waker.cloned(),
         });
         let slot = request.slot();
         if self.waiting.len() <= slot {

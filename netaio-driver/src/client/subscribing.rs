@@ -66,7 +66,7 @@ impl<R: Runtime> TcpClient<R> {
         let request = Request::new(message)
             .layers(options.layers)
             .timeout(options.timeout);
-        match link.try_request(request) {
+        match link.try_request(request, None) {
             Submitted::Sent(reply) => Some(reply),
             Submitted::NotNow(..) | Submitted::Failed(_) => None,
         }
