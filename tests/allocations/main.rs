@@ -210,11 +210,9 @@ fn a_request_costs_its_server_one_allocation_and_its_reply_another() {
 }
 
 #[test]
-fn a_reply_costs_its_client_one_allocation_and_the_request_hardly_any() {
+fn a_reply_costs_its_client_one_allocation_and_the_request_none() {
     let [sent, taken] = of_a_client(&Layers::new());
-    assert_eq!(taken, EACH);
-    // Deadlines are in a tree, whose nodes hold several each.
-    assert!(sent <= EACH / 5, "{sent} for {EACH}");
+    assert_eq!((sent, taken), (0, EACH));
 }
 
 #[test]
@@ -223,14 +221,14 @@ fn a_message_is_sent_without_an_allocation() {
 }
 
 #[test]
-fn what_is_sealed_costs_two_allocations_on_the_way_in_and_three_on_the_way_out() {
+fn what_is_sealed_costs_two_allocations_on_each_way() {
     let [taken, made, given] = of_a_server(&layers());
     assert_eq!(made, EACH);
     assert_at_most(2, taken);
-    assert_at_most(3, given);
+    assert_at_most(2, given);
     let [sent, taken] = of_a_client(&layers());
     assert_at_most(2, taken);
-    assert!(sent <= 3 * EACH + EACH / 5, "{sent} for {EACH}");
+    assert_at_most(2, sent);
 }
 
 // --- with the driver, on tokio ---
@@ -270,7 +268,7 @@ fn over_tcp(depth: usize) -> f64 {
 fn a_request_over_tcp_costs_a_bounded_number_of_allocations_at_both_ends() {
     let [one, many] = [1, TOGETHER].map(over_tcp);
     println!("{one:.2} for a request by itself, {many:.2} for one of {TOGETHER}");
-    // Connections with nothing to do give their buffers back, again and again.
-    assert!(one <= 20.0, "{one} for a request by itself");
-    assert!(many <= 6.5, "{many} for one of {TOGETHER}");
+    // Four messages, and what joins the requests together here.
+    assert!(one <= 5.2, "{one} for a request by itself");
+    assert!(many <= 5.2, "{many} for one of {TOGETHER}");
 }
