@@ -77,10 +77,8 @@ pub(crate) struct ConnectionTask<R: Runtime, S> {
 enum Rest {
     /// Something has just happened.
     Busy,
-    /// They are given back at this time.
+    /// They are given back from this time on, before each wait.
     Until(Instant),
-    /// They have been given back.
-    Given,
 }
 
 /// A task that is woken by a request lets those who are about to make some do so
@@ -531,10 +529,8 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             Rest::Until(until) if now < until => Some(until),
             Rest::Until(_) => {
                 self.release();
-                self.rest = Rest::Given;
                 None
             }
-            Rest::Given => None,
         }
     }
 

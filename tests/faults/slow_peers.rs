@@ -231,8 +231,7 @@ fn announced(runtime: &str, connections: usize, sent: usize, most: u64) {
             assert!(Instant::now() < deadline, "it does not read");
             std::thread::sleep(Duration::from_millis(5));
         }
-        // Room to read into is kept for 200 ms.
-        std::thread::sleep(Duration::from_millis(500));
+        std::thread::sleep(Duration::from_millis(100));
         (streams, server.memory())
     };
     // What the first connections bring with them once is not counted.
