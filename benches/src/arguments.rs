@@ -17,6 +17,8 @@ pub(crate) struct Arguments {
     pub(crate) what: What,
     /// Parts of the names of the rows that are wanted; none: all.
     only: Vec<String>,
+    /// Parts of the names of rows that are not.
+    without: Vec<String>,
     /// The names of the subjects that are wanted; none: all.
     who: Vec<String>,
     pub(crate) json: Option<String>,
@@ -42,6 +44,7 @@ impl Arguments {
             quick: false,
             what: What::Rows,
             only: Vec::new(),
+            without: Vec::new(),
             who: Vec::new(),
             json: None,
             svg: None,
@@ -63,6 +66,7 @@ impl Arguments {
                     parsed.threads = Threads(number(value()?)?.max(1) as usize);
                 }
                 "--only" => parsed.only.push(value()?),
+                "--without" => parsed.without.push(value()?),
                 "--who" => parsed.who.push(value()?),
                 "--json" => parsed.json = Some(value()?),
                 "--svg" => parsed.svg = Some(value()?),
@@ -74,7 +78,9 @@ impl Arguments {
 
     /// Whether a row is wanted.
     pub(crate) fn wants(&self, row: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|part| row.contains(part))
+        let has = |part: &String| row.contains(&**part);
+        let wanted = self.only.is_empty() || self.only.iter().any(has);
+        wanted && !self.without.iter().any(has)
     }
 
     /// Whether a subject is wanted, so that it can be profiled alone.

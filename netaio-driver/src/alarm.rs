@@ -56,6 +56,12 @@ impl<T: Timer> Alarm<T> {
         false
     }
 
+    /// The task has been woken, and not by what it knows of: it may have been this
+    /// timer, a moment early.
+    pub(crate) fn look_again(&mut self) {
+        self.wakes = None;
+    }
+
     /// Waits until just this time.
     pub(crate) fn poll_until(
         &mut self,

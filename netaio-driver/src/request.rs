@@ -271,23 +271,26 @@ impl<R: Runtime> Future for RequestFuture<R> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Self::Output> {
+        let this = &mut *self;
         let outcome = loop {
-            match &mut self.state {
+            match &mut this.state {
                 State::New => {
-                    let Some(builder) = &mut self.builder else {
+                    let Some(builder) = &mut this.builder else {
                         return Poll::Pending;
                     };
-                    self.state = builder.start(context.waker());
-                    self.builder = None;
-                    if let State::Waiting(_) = self.state {
+                    // If a plugin panics, that is the end of it.
+                    this.state = State::Failed(None);
+                    this.state = builder.start(context.waker());
+                    this.builder = None;
+                    if let State::Waiting(_) = this.state {
                         return Poll::Pending;
                     }
                 }
                 State::Starting(starting) => {
                     match std::task::ready!(starting.as_mut().poll(context)) {
-                        Ok(reply) => self.state = State::Waiting(reply),
+                        Ok(reply) => this.state = State::Waiting(reply),
                         Err(error) => {
-                            self.state = State::Failed(Some(Box::new(error)));
+                            this.state = State::Failed(Some(Box::new(error)));
                         }
                     }
                 }
@@ -300,7 +303,7 @@ impl<R: Runtime> Future for RequestFuture<R> {
                 },
             }
         };
-        let check = self.check_status;
+        let check = this.check_status;
         Poll::Ready(outcome.and_then(|message| {
             if check {
                 Ok(message.error_for_status()?)

@@ -140,7 +140,9 @@ pub trait Timer: Send + Unpin + 'static {
     /// Sets the timer to go off at `at`, in place of the time set before.
     fn set(&mut self, at: Instant);
 
-    /// Ready once the time has come that was set.
+    /// Ready once the time has come that was set. If it says `Pending`, it wakes
+    /// this waker when the time has come, whatever else the task has done: it is
+    /// not asked again before, unless it is set anew or the waker changes.
     fn poll_expired(&mut self, context: &mut Context<'_>) -> Poll<()>;
 }
 

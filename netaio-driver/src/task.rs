@@ -53,8 +53,9 @@ pub(crate) struct ConnectionTask<R: Runtime, S> {
     wakers: Vec<Waker>,
     /// Where bytes are read into, while it is not with the connection.
     decoder: Option<FrameDecoder>,
-    /// When the connection has something to do, as it said before the last wait:
-    /// if that has become earlier, the next wait is short.
+    /// When the connection has something to do, as it said before the last wait, or
+    /// when others were let go first. What has become earlier since is seen before
+    /// the next wait.
     due: Option<Instant>,
     rest: Rest,
     /// How it lets others make requests that leave in one write.
@@ -380,7 +381,8 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         let answered = self.handlers.has_answers();
         self.handlers.answer(&mut state.connection, now);
         // An answer makes room for the next request, which may be here already.
-        let more = answered && state.connection.has_more();
+        let more = answered
+            && (!self.dispatches.is_empty() || state.connection.may_have_action());
         (more, self.take_buffers(&mut state))
     }
 
@@ -495,7 +497,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             let connection = &state.connection;
             let may_read = self.decoder.is_none() && connection.wants_read();
             let writes = self.outgoing.is_empty() && connection.has_outgoing();
-            if connection.has_more()
+            if connection.may_have_action()
                 || writes
                 || may_read && !self.input_ended
                 || !self.dispatches.is_empty()
@@ -651,9 +653,9 @@ impl<R: Runtime, S: ByteStream> Future for ConnectionTask<R, S> {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-        } else if this.received == 0 {
-            // As a rule that is what it was woken for.
-            this.read(context);
+        } else if this.received == 0 && (this.input_ended || !this.read(context)) {
+            // As a rule it was its stream, or a handler.
+            this.alarm.look_again();
         }
         for _ in 0..TURNS {
             match this.turn(context) {
@@ -662,7 +664,8 @@ impl<R: Runtime, S: ByteStream> Future for ConnectionTask<R, S> {
                 Turn::Wait => return Poll::Pending,
             }
         }
-        // Others have waited long enough.
+        // Others have waited long enough, and deadlines too.
+        this.due = this.link.lock().connection.poll_timeout();
         context.waker().wake_by_ref();
         Poll::Pending
     }

@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use netaio_proto::Instant;
 
-/// How old what the clock said may be, where seconds count.
+/// How old what the clock said may be, where seconds count. By the runtime's clock:
+/// while the system sleeps, that may stand still.
 const FRESH: Duration = Duration::from_millis(50);
 
 /// The clock on the wall, as it was a moment ago.

@@ -62,7 +62,8 @@ pub enum Action {
         error: RequestError,
     },
     /// A message did not pass an auth plugin. It goes to no handler, whatever
-    /// is done about this action.
+    /// is done about this action. In a box, since it is much larger than the
+    /// actions that come often.
     AuthFailed(Box<AuthFailed>),
     /// The peer sent something that cannot be used. The connection goes on,
     /// unless a `Closed` follows.

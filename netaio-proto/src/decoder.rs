@@ -9,7 +9,7 @@ use crate::error::ProtocolError;
 use crate::wire::auth_fields::AuthFields;
 use crate::wire::frame::Frame;
 use crate::wire::header::Header;
-use crate::wire::message::{Message, uri_end};
+use crate::wire::message::{Envelope, Message, uri_end};
 use crate::wire::message_type::MessageTypes;
 
 /// Room to read into at first, and the least later on. A great many connections
@@ -88,8 +88,12 @@ impl FrameDecoder {
     pub fn received(&mut self, count: usize) {
         let room = self.buffer.len().saturating_sub(self.end);
         let count = count.min(room);
+        // As much as has come lately: twice when that was all there was room for,
+        // half when it was little.
         if count == room {
             self.room = room.saturating_mul(2).clamp(LEAST_ROOM, MOST_ROOM);
+        } else if count < self.room / 4 {
+            self.room = (self.room / 2).max(LEAST_ROOM);
         }
         self.end = self.end.saturating_add(count);
     }
@@ -130,7 +134,12 @@ impl FrameDecoder {
     }
 
     /// The next frame, checked for form and checksum; `None` until it is there
-    /// as a whole.
+    /// as a whole. It is as it was on the wire: plugins that open it want its
+    /// [`Envelope`](crate::Envelope) (`Message::into_envelope`).
+    ///
+    /// # Errors
+    ///
+    /// [`BadFrame`] if it cannot be used; it has been passed over.
     pub fn next_frame(
         &mut self,
         types: &MessageTypes,
@@ -165,12 +174,32 @@ impl FrameDecoder {
     pub(crate) fn take_frame(&mut self, Checked(header): Checked) -> Message {
         let length = header.frame_length();
         if length >= SPLIT_OFF {
-            return self.split_off(header);
+            let (fields, body) = self.split_off(header);
+            return Message::from_sections(
+                header.message_type,
+                fields,
+                body.freeze(),
+            );
         }
         let sections = self.pending().get(Header::LENGTH..length);
         let message = Message::from_checked(header, sections.unwrap_or_default());
         self.skip(length);
         message
+    }
+
+    /// Takes out the next frame, which has just been checked, for plugins to work
+    /// on.
+    pub(crate) fn take_envelope(&mut self, checked: Checked) -> Envelope {
+        let header = checked.0;
+        if header.frame_length() < SPLIT_OFF {
+            return self.take_frame(checked).into_envelope();
+        }
+        let (fields, body) = self.split_off(header);
+        Envelope {
+            message_type: header.message_type,
+            fields,
+            body,
+        }
     }
 
     /// Passes over the next frame without decoding it; `false` while it is not
@@ -202,7 +231,7 @@ impl FrameDecoder {
     }
 
     /// Whether it holds more memory than what came needs.
-    pub fn has_room(&self) -> bool {
+    fn has_room(&self) -> bool {
         self.buffer.capacity() > self.buffered()
     }
 
@@ -233,8 +262,9 @@ impl FrameDecoder {
         }
     }
 
-    /// Takes a large frame out of the buffer without copying its body.
-    fn split_off(&mut self, header: Header) -> Message {
+    /// Takes the sections of a large frame out of the buffer without copying the
+    /// body.
+    fn split_off(&mut self, header: Header) -> (AuthFields, BytesMut) {
         let pending = self.buffered();
         self.buffer.advance(self.start.min(self.buffer.len()));
         let length = header.frame_length().min(self.buffer.len());
@@ -244,7 +274,7 @@ impl FrameDecoder {
         let body_start = Header::LENGTH + usize::from(header.auth_length);
         let body = frame.split_off(body_start.min(length));
         let auth = frame.get(Header::LENGTH..).unwrap_or_default();
-        Message::from_sections(header.message_type, auth, body.freeze())
+        (AuthFields::from_checked(auth), body)
     }
 }
 

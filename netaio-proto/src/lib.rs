@@ -100,7 +100,6 @@ mod backoff;
 mod config;
 mod connection;
 mod counters;
-
 mod decoder;
 mod error;
 mod exchange;

@@ -190,7 +190,11 @@ impl Timer for TokioTimer {
 
     fn poll_expired(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match &mut self.sleep {
-            Some(sleep) => sleep.as_mut().poll(context),
+            // One whose task has used up its budget would not be registered.
+            Some(sleep) => {
+                let mut sleep = tokio::task::unconstrained(sleep.as_mut());
+                Pin::new(&mut sleep).poll(context)
+            }
             None => Poll::Pending,
         }
     }

@@ -407,7 +407,8 @@ impl Connection {
         }
     }
 
-    /// Whether something waits to be written that was not taken.
+    /// Whether something waits to be written that was not taken. Notices count even
+    /// while there is no room for them in what would be taken.
     pub fn has_outgoing(&self) -> bool {
         self.stream.has_outgoing()
     }
@@ -465,9 +466,10 @@ impl Connection {
             && !self.holds_up()
     }
 
-    /// Whether [`poll_action`](Self::poll_action) may give something more, after
-    /// it gave nothing and a message was answered, or bytes were written.
-    pub fn has_more(&self) -> bool {
+    /// Whether it is worth polling for an action. May be `true` when there is none,
+    /// never `false` when there is one. What is in a decoder that was
+    /// [taken](Self::take_decoder) does not count.
+    pub fn may_have_action(&self) -> bool {
         self.stream.state != State::Open
             || self.eof.is_some()
             || !self.actions.is_empty()

@@ -94,10 +94,17 @@ impl Connection {
         match self.decoder.check_frame(&self.exchange.config.types) {
             None => {}
             Some(Ok(frame)) => {
-                let message = self.decoder.take_frame(frame);
-                self.restart_frame_timer();
                 self.exchange.counters.frames_in += 1;
-                *action = self.exchange.receive(&mut self.stream, from, message);
+                if self.exchange.config.layers.is_empty() {
+                    let message = self.decoder.take_frame(frame);
+                    self.restart_frame_timer();
+                    *action = self.exchange.receive(&mut self.stream, from, message);
+                } else {
+                    let envelope = self.decoder.take_envelope(frame);
+                    self.restart_frame_timer();
+                    let stream = &mut self.stream;
+                    *action = self.exchange.receive_sealed(stream, from, envelope);
+                }
             }
             Some(Err(bad)) => {
                 self.restart_frame_timer();

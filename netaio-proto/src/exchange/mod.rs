@@ -484,8 +484,9 @@ impl Exchange {
             let frame =
                 self.seal(reply, inner, to.outer(), to.rid, peer.as_deref())?;
             if frame.header.frame_length() <= room {
+                frame.push(carrier, self.now, to.address)?;
                 self.counters.frames_out += 1;
-                return frame.push(carrier, self.now, to.address).map(drop);
+                return Ok(());
             }
         }
         self.counters.withheld += 1;

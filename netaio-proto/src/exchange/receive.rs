@@ -55,13 +55,23 @@ impl Exchange {
         from: Origin,
         message: Message,
     ) -> Outcome {
-        let rid = message.fields().rid();
-        if self.config.layers.is_empty() {
-            carrier.note_seen(self.now, from.address);
-            return self.accept(carrier, from, message, rid, false);
+        if !self.config.layers.is_empty() {
+            return self.receive_sealed(carrier, from, message.into_envelope());
         }
+        let rid = message.fields().rid();
+        carrier.note_seen(self.now, from.address);
+        self.accept(carrier, from, message, rid, false)
+    }
+
+    /// Takes in a frame that is well formed and has the endpoint's own layers.
+    pub(crate) fn receive_sealed<C: Carrier>(
+        &mut self,
+        carrier: &mut C,
+        from: Origin,
+        mut envelope: Envelope,
+    ) -> Outcome {
+        let rid = envelope.fields.rid();
         let config = Arc::clone(&self.config);
-        let mut envelope = message.into_envelope();
         let opened = self.open(carrier, from, &config.layers, &mut envelope);
         if let Err(error) = opened {
             return self.outer_failed(carrier, from, envelope, rid, error);

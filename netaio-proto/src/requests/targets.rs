@@ -117,10 +117,11 @@ impl Targets {
     }
 
     /// Drops a target where nothing waits any more, unless it is the last one
-    /// that was asked for.
+    /// that was asked for, and small.
     #[inline]
     pub(super) fn release(&mut self, id: TargetId) {
-        if id.0 != self.last {
+        let large = |target: &Target| target.uri.spilled();
+        if id.0 != self.last || self.get(id).is_some_and(large) {
             self.drop_empty(id);
         }
     }

@@ -78,25 +78,28 @@ impl Message {
         let auth_length = usize::from(header.auth_length).min(sections.len());
         let (auth, body) = sections.split_at(auth_length);
         let body = Bytes::copy_from_slice(body);
-        Self::from_sections(header.message_type, auth, body)
+        let fields = AuthFields::from_checked(auth);
+        Self::from_sections(header.message_type, fields, body)
     }
 
     /// A frame that has been checked, in buffers of its own.
     pub(crate) fn from_frame(frame: &Frame<'_>) -> Self {
         let body = Bytes::copy_from_slice(frame.body);
-        Self::from_sections(frame.header.message_type, frame.auth, body)
+        let fields = AuthFields::from_checked(frame.auth);
+        Self::from_sections(frame.header.message_type, fields, body)
     }
 
     /// Sections that have been checked.
     #[inline]
     pub(crate) fn from_sections(
         message_type: MessageType,
-        auth: &[u8],
+        fields: AuthFields,
         body: Bytes,
     ) -> Self {
+        debug_assert!(uri_end(&body).is_some(), "it has been checked");
         Self {
             message_type,
-            fields: AuthFields::from_checked(auth),
+            fields,
             uri_end: uri_end(&body).unwrap_or_default() as u32,
             body,
         }
