@@ -2,7 +2,10 @@
 //! kind of runtime has its own kind of streams. What does not depend on the kind
 //! is done with tokio's alone.
 
-use std::future::Future;
+use std::future::{Future, IntoFuture as _};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use netaio_asyncstd::{AsyncStd, smol::Smol};
@@ -13,7 +16,9 @@ use netaio_driver::{
 use netaio_tokio::{
     AutoReconnectTimeoutHandler, Incoming, TcpClient, TcpServer, Tokio,
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf,
+};
 
 use crate::ends::{self, event, message, reason};
 use crate::runtimes::{Flavour, TestRuntime, run};
@@ -85,6 +90,70 @@ fn a_pipe_in_memory_is_a_connection() {
         for width in [64, 65_536] {
             talk_over(runtime, tokio::io::duplex(width)).await;
         }
+    });
+}
+
+/// Always has something to say, and takes whatever it is told.
+struct Talker {
+    says: Vec<u8>,
+    at: usize,
+}
+
+impl AsyncRead for Talker {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        while buffer.remaining() > 0 {
+            let rest = &self.says[self.at..];
+            let count = rest.len().min(buffer.remaining());
+            buffer.put_slice(&rest[..count]);
+            self.at = (self.at + count) % self.says.len();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Talker {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buffer.len()))
+    }
+
+    fn poll_flush(
+        self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(
+        self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn a_request_times_out_though_the_other_end_never_stops_talking() {
+    on_both_flavours(|runtime| async move {
+        let answer = message(MessageType::OK, "nobody asked", "");
+        let says = answer.encode().expect("it is short");
+        let client = Client::builder_on(runtime).build();
+        let talker = Talker { says, at: 0 };
+        let link = client.connect_stream("talker", nowhere(), talker);
+        let link = link.expect("a connection");
+        eventually(&runtime, "it talks", || link.counters().frames_in > 0).await;
+        let request = client.request("a").server("talker");
+        let request = request.timeout(Duration::from_millis(50)).into_future();
+        let outcome = soon(&runtime, request).await;
+        let timed_out = matches!(outcome, Err(RequestError::TimedOut { .. }));
+        assert!(timed_out, "{outcome:?}");
     });
 }
 
