@@ -122,13 +122,28 @@ pub enum LayerKind {
 #[must_use = "a message stays in flight until its token is given back"]
 pub struct ReplyToken {
     pub(crate) connection: u64,
-    pub(crate) slot: u32,
-    pub(crate) generation: u32,
+    /// The slot, and its generation: two words are handed on in registers.
+    place: u64,
+}
+
+impl ReplyToken {
+    pub(crate) fn new(connection: u64, slot: u32, generation: u32) -> Self {
+        let place = u64::from(slot) << 32 | u64::from(generation);
+        Self { connection, place }
+    }
+
+    pub(crate) fn slot(&self) -> u32 {
+        (self.place >> 32) as u32
+    }
+
+    pub(crate) fn generation(&self) -> u32 {
+        self.place as u32
+    }
 }
 
 impl fmt::Debug for ReplyToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ReplyToken({}.{})", self.slot, self.generation)
+        write!(f, "ReplyToken({}.{})", self.slot(), self.generation())
     }
 }
 

@@ -15,7 +15,6 @@ use smallvec::SmallVec;
 use crate::action::ReplyToken;
 use crate::request::OuterUse;
 use crate::router::RouteLayers;
-use crate::wire::auth_fields::RID_LENGTH;
 use crate::wire::message::Message;
 
 /// What a reply has to be sent with.
@@ -24,7 +23,7 @@ pub(crate) struct ReplyTo {
     /// Who asked.
     pub(crate) address: SocketAddr,
     /// The request's id, to be repeated.
-    pub(crate) rid: Option<[u8; RID_LENGTH]>,
+    pub(crate) rid: Option<u64>,
     /// The route's layers.
     pub(crate) layers: RouteLayers,
     /// Without any layers, not even the endpoint's own.
@@ -83,6 +82,17 @@ struct Entry {
     uri: Uri,
     /// Bytes of the message that is answered, which whoever answers it keeps.
     length: usize,
+}
+
+impl Entry {
+    /// A short one's place is used again as it is.
+    fn forget_uri(&mut self) {
+        if self.uri.spilled() {
+            self.uri = Uri::new();
+        } else {
+            self.uri.clear();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -160,7 +170,7 @@ impl InFlight {
                 entry.generation = generation;
                 entry.serial = serial;
                 entry.to = to;
-                entry.uri = Uri::from_slice(uri);
+                entry.uri.extend_from_slice(uri);
                 entry.length = length;
             }
             None => self.entries.push(Entry {
@@ -172,11 +182,7 @@ impl InFlight {
                 length,
             }),
         }
-        ReplyToken {
-            connection: self.connection,
-            slot,
-            generation,
-        }
+        ReplyToken::new(self.connection, slot, generation)
     }
 
     /// Whether the reply to a request may leave now.
@@ -191,7 +197,7 @@ impl InFlight {
 
     /// Keeps the reply to a request, or that there is none, until it is its turn.
     pub(crate) fn hold(&mut self, token: &ReplyToken, reply: Option<Reply>) {
-        if let Some(entry) = self.entries.get_mut(token.slot as usize) {
+        if let Some(entry) = self.entries.get_mut(token.slot() as usize) {
             self.held_bytes += reply.as_ref().map_or(0, length);
             entry.state = EntryState::Held(reply.map(Box::new));
         }
@@ -202,15 +208,15 @@ impl InFlight {
     #[inline]
     pub(crate) fn end(&mut self, slot: u32) -> Option<Released> {
         let entry = self.entries.get_mut(slot as usize)?;
-        let in_order = self.in_order && entry.to.rid.is_none();
         entry.state = EntryState::Free;
         entry.to.layers = RouteLayers::default();
         self.bytes -= entry.length;
-        let uri = core::mem::take(&mut entry.uri);
         self.free.push(slot);
-        if !in_order {
+        if !self.in_order || entry.to.rid.is_some() {
+            entry.forget_uri();
             return None;
         }
+        let uri = core::mem::take(&mut entry.uri);
         let slot = self.next_held(&uri)?;
         let entry = self.entries.get_mut(slot as usize)?;
         let held = core::mem::replace(&mut entry.state, EntryState::Open);
@@ -238,9 +244,9 @@ impl InFlight {
 
     #[inline]
     fn entry(&self, token: &ReplyToken) -> Option<&Entry> {
-        let entry = self.entries.get(token.slot as usize)?;
+        let entry = self.entries.get(token.slot() as usize)?;
         let fits = token.connection == self.connection
-            && token.generation == entry.generation
+            && token.generation() == entry.generation
             && matches!(entry.state, EntryState::Open);
         fits.then_some(entry)
     }

@@ -220,7 +220,7 @@ pub(crate) fn inner_with(secret: &str) -> Layers {
 }
 
 /// How a message that failed authentication is usually answered.
-pub fn refusal(failed: AuthFailed) -> (ReplyToken, Message) {
+pub(crate) fn refusal(failed: AuthFailed) -> (ReplyToken, Message) {
     let token = failed.reply.expect("it can be answered");
     (token, failed.default_reply.expect("there is an answer"))
 }

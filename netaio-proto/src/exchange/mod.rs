@@ -28,7 +28,7 @@ use crate::requests::{NewRequest, RequestId, Requests};
 use crate::router::Router;
 use crate::sealed::Sealing;
 use crate::time::Instant;
-use crate::wire::auth_fields::{AuthFields, RID_LENGTH};
+use crate::wire::auth_fields::AuthFields;
 use crate::wire::header::Header;
 use crate::wire::message::{Message, header_of};
 use crate::wire::message_type::MessageType;
@@ -94,7 +94,7 @@ impl SealedFrame {
         message_type: MessageType,
         mut fields: AuthFields,
         body: Bytes,
-        rid: Option<[u8; RID_LENGTH]>,
+        rid: Option<u64>,
     ) -> Result<Self, SendError> {
         match rid {
             Some(rid) => fields
@@ -235,17 +235,16 @@ impl Exchange {
         } = request;
         let message_type = message.message_type();
         let target = self.requests.target(to, message.uri());
-        let bytes = rid.map(u64::to_be_bytes);
         let none = Layers::new();
         let sealed = special.as_mut().and_then(|special| special.sealed.take());
         let sent = match (sealed, &special) {
             (Some(sealed), _) => {
                 let neither = OuterUse::NEITHER;
-                self.push(carrier, to, sealed, &none, neither, bytes)
+                self.push(carrier, to, sealed, &none, neither, rid)
             }
             (None, special) => {
                 let inner = special.as_ref().map_or(&none, |s| &s.layers);
-                self.push(carrier, to, message, inner, outer, bytes)
+                self.push(carrier, to, message, inner, outer, rid)
             }
         };
         let place = match sent {
@@ -337,7 +336,7 @@ impl Exchange {
         message: Message,
         inner: &Layers,
         outer: OuterUse,
-        rid: Option<[u8; RID_LENGTH]>,
+        rid: Option<u64>,
     ) -> Result<Range<u64>, SendError> {
         let plain = inner.is_empty() && self.config.layers.is_empty();
         let place = if plain && let Some(section) = message.fields().usual(rid) {
@@ -363,7 +362,7 @@ impl Exchange {
         message: Message,
         inner: &Layers,
         outer: OuterUse,
-        rid: Option<[u8; RID_LENGTH]>,
+        rid: Option<u64>,
         peer: Option<&Peer>,
     ) -> Result<SealedFrame, SendError> {
         let outer = outer.of(&self.config.layers);
@@ -413,10 +412,10 @@ impl Exchange {
             Turn::Stale => return Err(SendError::StaleToken),
         };
         let outcome = match reply {
-            Some(reply) => self.push_reply(carrier, token.slot, &to, reply),
+            Some(reply) => self.push_reply(carrier, token.slot(), &to, reply),
             None => Ok(()),
         };
-        let mut next = self.in_flight.end(token.slot);
+        let mut next = self.in_flight.end(token.slot());
         while let Some(Released { slot, to, reply }) = next {
             if let Some(reply) = reply {
                 // Whoever made it has been told that it was taken.
@@ -440,8 +439,11 @@ impl Exchange {
         let sent = match room {
             None => {
                 let outer = to.outer();
-                self.push(carrier, to.address, reply.message, inner, outer, to.rid)
-                    .map(drop)
+                let message = reply.message;
+                match self.push(carrier, to.address, message, inner, outer, to.rid) {
+                    Ok(_) => return Ok(()),
+                    Err(error) => Err(error),
+                }
             }
             Some(room) => self.push_within(carrier, room, to, reply.message, inner),
         };
@@ -558,7 +560,7 @@ pub(crate) fn seal(
     message: Message,
     inner: &Layers,
     outer: &Layers,
-    rid: Option<[u8; RID_LENGTH]>,
+    rid: Option<u64>,
     context: &mut Context<'_>,
 ) -> Result<SealedFrame, SendError> {
     let (message_type, fields, body) = if inner.is_empty() && outer.is_empty() {

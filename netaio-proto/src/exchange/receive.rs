@@ -17,7 +17,7 @@ use crate::plugin::{Layers, OpenError};
 use crate::request::{Correlation, OuterUse};
 use crate::requests::{Match, RequestId, is_unlabelled};
 use crate::router::{DefaultRoute, Route, RouteLayers};
-use crate::wire::auth_fields::{AuthFields, RID_LENGTH};
+use crate::wire::auth_fields::AuthFields;
 use crate::wire::frame::Frame;
 use crate::wire::message::{ERROR_URI, Envelope, Message};
 use crate::wire::message_type::MessageType;
@@ -28,8 +28,8 @@ const NOT_FOUND: &str = "not found";
 /// What became of a frame: an action, or nothing that the caller need know.
 pub(crate) type Outcome = Option<Action>;
 
-/// A request's id, as it is on the wire.
-type Rid = Option<[u8; RID_LENGTH]>;
+/// A request's id.
+type Rid = Option<u64>;
 
 impl Exchange {
     /// Whether a frame is a reply, as far as that can be told before it is
@@ -42,9 +42,7 @@ impl Exchange {
                 && AuthFields::from_packed(frame.auth)
                     .ok()
                     .and_then(|fields| fields.rid())
-                    .is_some_and(|rid| {
-                        self.requests.expects(from, u64::from_be_bytes(rid), kind)
-                    })
+                    .is_some_and(|rid| self.requests.expects(from, rid, kind))
     }
 
     /// Takes in a frame that is well formed.
@@ -107,7 +105,7 @@ impl Exchange {
     ) -> Outcome {
         // Without ids of our own, one in a reply is somebody else's.
         let own = self.config.correlation == Correlation::RequestIds;
-        let id = rid.map(u64::from_be_bytes).filter(|_| own);
+        let id = rid.filter(|_| own);
         let kind = message.message_type();
         let uri = message.uri();
         // A node that sends none is not meant by an answer with one. On a stream
@@ -258,7 +256,7 @@ impl Exchange {
         rid: Rid,
         error: OpenError,
     ) -> Outcome {
-        let id = rid.map(u64::from_be_bytes);
+        let id = rid;
         match self.find_unsealed(carrier, from, &envelope, id, &error) {
             Some((Match::Request(request), message)) => {
                 return self.deliver(carrier, from, request, message, false);

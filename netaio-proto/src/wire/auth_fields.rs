@@ -71,7 +71,7 @@ pub(crate) struct Usual {
 }
 
 impl Usual {
-    fn new(rid: Option<[u8; RID_LENGTH]>) -> Self {
+    fn new(rid: Option<u64>) -> Self {
         let mut bytes = [0; SMALL];
         let Some(rid) = rid else {
             if let Some(start) = bytes.first_chunk_mut() {
@@ -85,7 +85,7 @@ impl Usual {
         let (start, rest) = bytes.split_at_mut(RID_ONLY.len());
         start.copy_from_slice(&RID_ONLY);
         if let Some(value) = rest.first_chunk_mut() {
-            *value = rid;
+            *value = rid.to_be_bytes();
         }
         Self {
             bytes,
@@ -169,37 +169,37 @@ impl AuthFields {
     #[inline]
     pub(crate) fn from_checked(packed: &[u8]) -> Self {
         match lone_rid(packed) {
-            Some(rid) => Self::with_rid(*rid),
+            Some(rid) => Self::with_rid(u64::from_be_bytes(*rid)),
             None => Self(Section::from_slice(packed)),
         }
     }
 
     /// A request id and nothing else.
     #[inline]
-    fn with_rid(rid: [u8; RID_LENGTH]) -> Self {
+    fn with_rid(rid: u64) -> Self {
         let Usual { bytes, length } = Usual::new(Some(rid));
         Self(Section::from_buf_and_len(bytes, length))
     }
 
     /// The request id, if there is a field for it that is one.
     #[inline]
-    pub(crate) fn rid(&self) -> Option<[u8; RID_LENGTH]> {
+    pub(crate) fn rid(&self) -> Option<u64> {
         if self.0[..] == EMPTY {
             return None;
         }
         match lone_rid(&self.0) {
-            Some(rid) => Some(*rid),
-            None => self.get_bytes(Self::RID)?.try_into().ok(),
+            Some(rid) => Some(u64::from_be_bytes(*rid)),
+            None => {
+                let bytes = self.get_bytes(Self::RID)?.try_into().ok()?;
+                Some(u64::from_be_bytes(bytes))
+            }
         }
     }
 
     /// Sets the request id.
-    pub(crate) fn set_rid(
-        &mut self,
-        rid: [u8; RID_LENGTH],
-    ) -> Result<(), PackError> {
+    pub(crate) fn set_rid(&mut self, rid: u64) -> Result<(), PackError> {
         if self.0[..] != EMPTY {
-            return self.set_bytes(Self::RID, &rid);
+            return self.set_bytes(Self::RID, &rid.to_be_bytes());
         }
         *self = Self::with_rid(rid);
         Ok(())
@@ -208,7 +208,7 @@ impl AuthFields {
     /// The section with this request id, or with none, if there is no other
     /// field: without a copy of the fields.
     #[inline]
-    pub(crate) fn usual(&self, rid: Option<[u8; RID_LENGTH]>) -> Option<Usual> {
+    pub(crate) fn usual(&self, rid: Option<u64>) -> Option<Usual> {
         let usual = self.0[..] == EMPTY || lone_rid(&self.0).is_some();
         usual.then(|| Usual::new(rid))
     }
@@ -553,16 +553,17 @@ mod tests {
 
     #[test]
     fn a_lone_request_id_is_packed_as_any_other_field() {
-        let rid = *b"12345678";
+        let bytes = *b"12345678";
+        let rid = u64::from_be_bytes(bytes);
         let (mut short, mut long) = (AuthFields::new(), AuthFields::new());
         short.set_rid(rid).unwrap();
-        long.set_bytes(AuthFields::RID, &rid).unwrap();
+        long.set_bytes(AuthFields::RID, &bytes).unwrap();
         assert_eq!(short, long);
         assert_eq!(short.rid(), Some(rid));
         long.set_bytes(AuthFields::IV, b"iv").unwrap();
         assert_eq!(long.rid(), Some(rid));
-        short.set_rid(*b"abcdefgh").unwrap();
-        assert_eq!(short.rid(), Some(*b"abcdefgh"));
+        short.set_rid(7).unwrap();
+        assert_eq!(short.rid(), Some(7));
         long.set_bytes(AuthFields::RID, b"too long for one")
             .unwrap();
         assert_eq!(long.rid(), None);
