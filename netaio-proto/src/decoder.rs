@@ -17,6 +17,8 @@ use crate::wire::message_type::MessageTypes;
 const LEAST_ROOM: usize = 512;
 /// Room to read into, at most.
 const MOST_ROOM: usize = 64 * 1024;
+/// A buffer of so many times the room that what comes lately needs is too much.
+const MUCH: usize = 8;
 /// A frame of at least this length is split off the buffer; a shorter one is
 /// copied out, so that keeping it does not keep the buffer.
 const SPLIT_OFF: usize = 8 * 1024;
@@ -72,11 +74,15 @@ impl FrameDecoder {
     /// Room to read bytes into; tell how many came with
     /// [`received`](Self::received). Never empty.
     pub fn recv_buffer(&mut self) -> &mut [u8] {
+        let room = self.room.clamp(LEAST_ROOM, MOST_ROOM);
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
+            // What was needed once is not kept for a peer that says little.
+            if self.buffer.len() > room.saturating_mul(MUCH) {
+                self.buffer = BytesMut::new();
+            }
         }
-        let room = self.room.clamp(LEAST_ROOM, MOST_ROOM);
         if self.buffer.len().saturating_sub(self.end) < room / 2 {
             self.make_room(room);
         }
@@ -402,6 +408,32 @@ mod tests {
         assert!(matches!(bad.error, ProtocolError::BadChecksum { .. }));
         assert_eq!(bad.message.unwrap().uri(), b"good");
         assert_eq!(decode_all(&mut decoder), [good]);
+    }
+
+    #[test]
+    fn room_for_much_is_not_kept_for_a_peer_that_says_little() {
+        let types = MessageTypes::default();
+        let fill = |decoder: &mut FrameDecoder, bytes: &[u8]| {
+            let room = decoder.recv_buffer();
+            let count = room.len().min(bytes.len());
+            room[..count].copy_from_slice(&bytes[..count]);
+            decoder.received(count);
+            while decoder.next_frame(&types).is_some() {}
+            count
+        };
+        let (_, bytes) = stream();
+        let mut decoder = FrameDecoder::new();
+        let mut rest = &bytes.repeat(10)[..];
+        while !rest.is_empty() {
+            rest = &rest[fill(&mut decoder, rest)..];
+        }
+        let little = Message::new(MessageType::OK, "a", "").unwrap();
+        let little = little.encode().unwrap();
+        for _ in 0..10 {
+            fill(&mut decoder, &little);
+        }
+        decoder.recv_buffer();
+        assert!(decoder.buffer.capacity() <= MUCH * LEAST_ROOM);
     }
 
     #[test]
