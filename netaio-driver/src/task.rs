@@ -171,7 +171,6 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             return self.transfer(context, now, more, reads);
         }
         drop(state);
-        self.wake();
         if let Some(reason) = self.end.take() {
             // What came before the end is not lost with it.
             self.do_work();
@@ -185,10 +184,11 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
         self.do_work();
         self.dispatch(context);
         self.handlers.poll(context);
-        let (answered, reads) = self.hand_over(now);
+        let (again, reads) = self.hand_over(now);
         self.tell_late();
+        // Whoever has an answer finds that what came before it has been handled.
         self.wake();
-        self.transfer(context, now, more || answered, reads)
+        self.transfer(context, now, more || again, reads)
     }
 
     /// Writes and reads, and says whether there is more to do after that.
