@@ -34,7 +34,7 @@ const ACTIONS: usize = 32;
 /// was sent to it.
 const LINGER: Duration = Duration::from_secs(1);
 /// How long a connection keeps its buffers when nothing happens.
-const REST: Duration = Duration::from_millis(200);
+const REST: Duration = Duration::from_millis(20);
 /// Chunks of one write.
 const CHUNKS: usize = 32;
 

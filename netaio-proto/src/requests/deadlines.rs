@@ -11,7 +11,8 @@ use core::time::Duration;
 use super::slots::{List, Slots};
 use crate::time::Instant;
 
-const LANES: usize = 4;
+/// Most requests wait equally long, and so do those that were given up.
+const LANES: usize = 2;
 
 /// The deadlines of all requests in the table; each has one.
 #[derive(Debug, Default)]
@@ -20,10 +21,10 @@ pub(super) struct Deadlines {
     others: BTreeSet<(Instant, u32)>,
 }
 
-/// Deadlines that were all set this span ahead.
+/// Deadlines that were all set this span ahead, in microseconds.
 #[derive(Debug, Default)]
 struct Lane {
-    span: Duration,
+    span: u64,
     list: List,
 }
 
@@ -48,7 +49,7 @@ impl Deadlines {
         span: Duration,
     ) {
         let at = now + span;
-        let lane = self.lane_for(span);
+        let lane = self.lane_for(at.as_micros() - now.as_micros());
         if let Some(pending) = slots.get_mut(slot) {
             pending.deadline = at;
             pending.lane = lane;
@@ -62,7 +63,7 @@ impl Deadlines {
     }
 
     #[inline]
-    fn lane_for(&mut self, span: Duration) -> LaneId {
+    fn lane_for(&mut self, span: u64) -> LaneId {
         let mut free = LaneId::OTHERS;
         for (number, lane) in (0..).zip(&self.lanes) {
             if lane.list.is_empty() {
