@@ -1,11 +1,15 @@
 //! Handlers: what they may be and return, and that they do not hold each other
 //! up.
 
+use std::future::IntoFuture as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use netaio_driver::{Incoming, Link, Message, MessageType, TcpServer, TooLong};
 
 use crate::ends::{self, connected, limits, listen, message, only_link};
+use crate::raw_peer::{RawPeer, listener};
 use crate::runtimes::TestRuntime;
 use crate::waiting::{Count, LONG, eventually, fail, soon, spawn, within};
 
@@ -19,6 +23,7 @@ on_every_runtime![
     an_error_is_answered_with_its_text,
     replies_for_one_uri_come_in_order_to_whoever_sends_no_ids,
     a_handler_can_use_the_connection_that_its_message_came_by,
+    what_came_before_an_answer_has_been_handled_when_that_is_told,
     a_server_can_ask_its_clients,
     both_ends_ask_each_other_at_once,
     a_handler_of_an_ended_connection_is_dropped,
@@ -288,6 +293,39 @@ async fn a_handler_can_use_the_connection_that_its_message_came_by<
         assert_eq!(news.from(), address);
         assert_eq!(news.link().id(), link.id());
     }
+}
+
+async fn what_came_before_an_answer_has_been_handled_when_that_is_told<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let listener = listener();
+    let address = listener.local_addr().expect("an address");
+    let (client, _) = connected(&runtime, address).await;
+    let handled = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&handled);
+    client.on(MessageType::NOTIFY_URI, move |_: Incoming<R>| {
+        // Long enough for whoever waits for the answer to be woken.
+        std::thread::sleep(Duration::from_millis(50));
+        handled.store(true, Ordering::Release);
+    });
+    let peer = std::thread::spawn(move || {
+        let mut peer = RawPeer::accept(&listener);
+        let question = peer.receive().expect("a request");
+        let news = message(MessageType::NOTIFY_URI, "news", "");
+        let answer = question.respond("").expect("it is short");
+        let both = [news, answer].map(|m| m.encode().expect("it is short"));
+        peer.write(&both.concat());
+        peer
+    });
+    assert!(
+        soon(&runtime, client.request("a").into_future())
+            .await
+            .is_ok()
+    );
+    assert!(seen.load(Ordering::Acquire));
+    drop(peer.join().expect("it has answered"));
 }
 
 async fn a_server_can_ask_its_clients<R: TestRuntime>(runtime: R) {
