@@ -54,7 +54,7 @@ pub use known_server::ServerOptions;
 pub use link::Link;
 pub use node::{IncomingDatagram, UdpNode};
 pub use reconnect::{AutoReconnectTimeoutHandler, Reconnecting};
-pub use request::{RequestBuilder, RequestFuture};
+pub use request::{PendingReply, RequestBuilder, RequestFuture};
 pub use runtime::{ByteStream, DatagramSocket, Runtime, Timer, WrapStream};
 pub use server::TcpServer;
 pub use server_name::ServerName;

@@ -38,6 +38,8 @@ pub struct RequestBuilder<R: Runtime> {
     timeout: Duration,
     outer: OuterUse,
     check_status: bool,
+    /// It has been sent, or that has been tried.
+    spent: bool,
     /// What few requests have.
     special: Option<Box<Special>>,
 }
@@ -83,6 +85,7 @@ impl<R: Runtime> RequestBuilder<R> {
             timeout: DEFAULT_TIMEOUT,
             outer: OuterUse::default(),
             check_status: false,
+            spent: false,
             special: None,
         }
     }
@@ -155,53 +158,70 @@ impl<R: Runtime> RequestBuilder<R> {
         self
     }
 
-    fn request(&mut self) -> Result<Request, RequestError> {
-        let message = match self.message.take() {
-            Some(message) => message,
-            None => Message::new(self.message_type, &self.uri, "")?,
-        };
-        if let Some(error) = self.too_long.take() {
-            return Err((*error).into());
-        }
-        let request = Request::new(message.with_type(self.message_type))
-            .timeout(self.timeout)
-            .outer(self.outer);
-        let Some(special) = self.special.take() else {
-            return Ok(request);
-        };
-        let request = request.layers(special.layers);
-        let accepts = special.accepts.into_iter();
-        Ok(accepts.fold(request, Request::accept))
+    /// Sends the request now, not when it is first awaited, and gives the future
+    /// of its reply: one task can ask many things, and then take the replies one
+    /// after the other.
+    ///
+    /// If it cannot be sent at once (there is no connection yet, or no room, or it
+    /// takes long to seal), it is when the future is awaited. Costs no task, and
+    /// no allocation then.
+    pub fn start(mut self) -> PendingReply<R> {
+        self.send(None)
     }
 
     /// Sends the request if that can be done at once, and its reply will wake
     /// `waker`; otherwise says what to wait for.
-    fn start(&mut self, waker: &Waker) -> State<R> {
-        let request = match self.request() {
-            Ok(request) => request,
-            Err(error) => return State::Failed(Some(Box::new(error))),
+    fn send(&mut self, waker: Option<&Waker>) -> PendingReply<R> {
+        PendingReply {
+            check_status: self.check_status,
+            stage: self.try_send(waker),
+        }
+    }
+
+    #[inline]
+    fn try_send(&mut self, waker: Option<&Waker>) -> Stage<R> {
+        if std::mem::replace(&mut self.spent, true) {
+            // A plugin panicked at the first attempt: that was the end of it.
+            return Stage::Failed(None);
+        }
+        if let Some(error) = self.too_long.take() {
+            return Stage::failed((*error).into());
+        }
+        let message = match self.message.take() {
+            Some(message) => message,
+            None => match Message::new(self.message_type, &self.uri, "") {
+                Ok(message) => message,
+                Err(error) => return Stage::failed(error.into()),
+            },
         };
+        let mut request = Request::new(message.with_type(self.message_type))
+            .timeout(self.timeout)
+            .outer(self.outer);
+        if let Some(special) = self.special.take() {
+            request = special.accepts.into_iter().fold(request, Request::accept);
+            request = request.layers(special.layers);
+        }
         let submitted = match &self.target {
             Target::Link(link) if !link.must_seal(&request) => {
-                link.clone().try_request(request, Some(waker))
+                link.clone().try_request(request, waker)
             }
             Target::Client(client, server) => {
                 match client.current_link(server.as_ref()) {
                     Some(link) if !link.must_seal(&request) => {
-                        link.try_request(request, Some(waker))
+                        link.try_request(request, waker)
                     }
-                    _ => return State::Starting(self.start_later(request)),
+                    _ => return Stage::Starting(self.start_later(request)),
                 }
             }
             Target::Node(node, to) if !node.must_seal(&request) => {
-                node.try_request(*to, request, Some(waker))
+                node.try_request(*to, request, waker)
             }
-            _ => return State::Starting(self.start_later(request)),
+            _ => return Stage::Starting(self.start_later(request)),
         };
         match submitted {
-            Submitted::Sent(reply) => State::Waiting(reply),
-            Submitted::Failed(error) => State::Failed(Some(Box::new(error))),
-            Submitted::NotNow(again, _) => State::Starting(self.start_later(*again)),
+            Submitted::Sent(reply) => Stage::Waiting(reply),
+            Submitted::Failed(error) => Stage::failed(error),
+            Submitted::NotNow(again, _) => Stage::Starting(self.start_later(*again)),
         }
     }
 
@@ -228,11 +248,7 @@ impl<R: Runtime> IntoFuture for RequestBuilder<R> {
     type IntoFuture = RequestFuture<R>;
 
     fn into_future(self) -> RequestFuture<R> {
-        RequestFuture {
-            check_status: self.check_status,
-            state: State::New,
-            builder: Some(self),
-        }
+        RequestFuture(State::New(self))
     }
 }
 
@@ -246,22 +262,40 @@ impl<R: Runtime> fmt::Debug for RequestBuilder<R> {
     }
 }
 
-/// A request on its way. Made by awaiting a [`RequestBuilder`]; see there.
+/// A request that is sent when this is first polled. Made by awaiting a
+/// [`RequestBuilder`]; see there.
 #[must_use = "futures do nothing unless polled"]
-pub struct RequestFuture<R: Runtime> {
-    builder: Option<RequestBuilder<R>>,
-    state: State<R>,
+pub struct RequestFuture<R: Runtime>(State<R>);
+
+enum State<R: Runtime> {
+    New(RequestBuilder<R>),
+    Sent(PendingReply<R>),
+}
+
+/// The wait for the reply to a request that has been sent, as a rule. Made by
+/// [`RequestBuilder::start`].
+///
+/// Cancel safe as the request is: dropping it gives the request up and leaves
+/// nothing behind.
+#[must_use = "dropping it gives the request up"]
+pub struct PendingReply<R: Runtime> {
+    stage: Stage<R>,
     check_status: bool,
 }
 
 type Starting<R> =
     Pin<Box<dyn Future<Output = Result<ReplyFuture<R>, RequestError>> + Send>>;
 
-enum State<R: Runtime> {
-    New,
+enum Stage<R: Runtime> {
     Starting(Starting<R>),
     Waiting(ReplyFuture<R>),
     Failed(Option<Box<RequestError>>),
+}
+
+impl<R: Runtime> Stage<R> {
+    fn failed(error: RequestError) -> Self {
+        Self::Failed(Some(Box::new(error)))
+    }
 }
 
 impl<R: Runtime> Future for RequestFuture<R> {
@@ -272,55 +306,74 @@ impl<R: Runtime> Future for RequestFuture<R> {
         context: &mut Context<'_>,
     ) -> Poll<Self::Output> {
         let this = &mut *self;
+        match &mut this.0 {
+            State::Sent(reply) => Pin::new(reply).poll(context),
+            State::New(builder) => {
+                let mut reply = builder.send(Some(context.waker()));
+                let sent = matches!(reply.stage, Stage::Waiting(_));
+                let polled = if sent {
+                    Poll::Pending
+                } else {
+                    Pin::new(&mut reply).poll(context)
+                };
+                this.0 = State::Sent(reply);
+                polled
+            }
+        }
+    }
+}
+
+impl<R: Runtime> Future for PendingReply<R> {
+    type Output = Result<Message, RequestError>;
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Self::Output> {
+        let this = &mut *self;
         let outcome = loop {
-            match &mut this.state {
-                State::New => {
-                    let Some(builder) = &mut this.builder else {
-                        return Poll::Pending;
-                    };
-                    // If a plugin panics, that is the end of it.
-                    this.state = State::Failed(None);
-                    this.state = builder.start(context.waker());
-                    this.builder = None;
-                    if let State::Waiting(_) = this.state {
-                        return Poll::Pending;
-                    }
-                }
-                State::Starting(starting) => {
+            match &mut this.stage {
+                Stage::Starting(starting) => {
                     match std::task::ready!(starting.as_mut().poll(context)) {
-                        Ok(reply) => this.state = State::Waiting(reply),
-                        Err(error) => {
-                            this.state = State::Failed(Some(Box::new(error)));
-                        }
+                        Ok(reply) => this.stage = Stage::Waiting(reply),
+                        Err(error) => this.stage = Stage::failed(error),
                     }
                 }
-                State::Waiting(reply) => {
+                Stage::Waiting(reply) => {
                     break std::task::ready!(Pin::new(reply).poll(context));
                 }
-                State::Failed(error) => match error.take() {
+                Stage::Failed(error) => match error.take() {
                     Some(error) => break Err(*error),
                     None => return Poll::Pending,
                 },
             }
         };
-        let check = this.check_status;
-        Poll::Ready(outcome.and_then(|message| {
-            if check {
-                Ok(message.error_for_status()?)
-            } else {
-                Ok(message)
+        Poll::Ready(match outcome {
+            Ok(message) if this.check_status => {
+                message.error_for_status().map_err(RequestError::from)
             }
-        }))
+            outcome => outcome,
+        })
     }
 }
 
 impl<R: Runtime> fmt::Debug for RequestFuture<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.state {
-            State::New => "RequestFuture(new)",
-            State::Starting(_) => "RequestFuture(not sent yet)",
-            State::Waiting(_) => "RequestFuture(sent)",
-            State::Failed(_) => "RequestFuture(failed)",
+        f.debug_tuple("RequestFuture")
+            .field(match &self.0 {
+                State::New(builder) => builder as &dyn fmt::Debug,
+                State::Sent(reply) => reply,
+            })
+            .finish()
+    }
+}
+
+impl<R: Runtime> fmt::Debug for PendingReply<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.stage {
+            Stage::Starting(_) => "PendingReply(not sent yet)",
+            Stage::Waiting(_) => "PendingReply(sent)",
+            Stage::Failed(_) => "PendingReply(failed)",
         })
     }
 }

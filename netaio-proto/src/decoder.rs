@@ -3,30 +3,29 @@
 use alloc::boxed::Box;
 use core::fmt;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 
 use crate::error::ProtocolError;
 use crate::wire::auth_fields::AuthFields;
 use crate::wire::frame::Frame;
 use crate::wire::header::Header;
-use crate::wire::message::{Envelope, Message, uri_end};
+use crate::wire::message::{Message, uri_end};
 use crate::wire::message_type::MessageTypes;
 
 /// Room to read into at first, and the least later on. A great many connections
 /// may have the beginning of a frame and nothing else.
 const LEAST_ROOM: usize = 512;
 /// Room to read into, at most.
-const MOST_ROOM: usize = 64 * 1024;
+const MOST_ROOM: usize = 128 * 1024;
 /// A buffer of so many times the room that what comes lately needs is too much.
 const MUCH: usize = 8;
-/// A frame of at least this length is split off the buffer; a shorter one is
-/// copied out, so that keeping it does not keep the buffer.
-const SPLIT_OFF: usize = 8 * 1024;
 
 /// Cuts a stream of bytes into frames, wherever its input is cut.
 ///
 /// Never holds more than it was given, plus the room to read into. Growth
-/// follows what came, not what a header announces.
+/// follows what came, not what a header announces. Messages are copied out of its
+/// buffer, so that keeping one does not keep the buffer, and the buffer is filled
+/// again and again as it is.
 ///
 /// ```
 /// use netaio_proto::{FrameDecoder, Message, MessageType, MessageTypes};
@@ -95,11 +94,11 @@ impl FrameDecoder {
         let room = self.buffer.len().saturating_sub(self.end);
         let count = count.min(room);
         // As much as has come lately: twice when that was all there was room for,
-        // half when it was little.
+        // and slowly less when it was little.
         if count == room {
             self.room = room.saturating_mul(2).clamp(LEAST_ROOM, MOST_ROOM);
         } else if count < self.room / 4 {
-            self.room = (self.room / 2).max(LEAST_ROOM);
+            self.room = (self.room - self.room / 8).max(LEAST_ROOM);
         }
         self.end = self.end.saturating_add(count);
     }
@@ -179,33 +178,10 @@ impl FrameDecoder {
     #[inline]
     pub(crate) fn take_frame(&mut self, Checked(header): Checked) -> Message {
         let length = header.frame_length();
-        if length >= SPLIT_OFF {
-            let (fields, body) = self.split_off(header);
-            return Message::from_sections(
-                header.message_type,
-                fields,
-                body.freeze(),
-            );
-        }
         let sections = self.pending().get(Header::LENGTH..length);
         let message = Message::from_checked(header, sections.unwrap_or_default());
         self.skip(length);
         message
-    }
-
-    /// Takes out the next frame, which has just been checked, for plugins to work
-    /// on.
-    pub(crate) fn take_envelope(&mut self, checked: Checked) -> Envelope {
-        let header = checked.0;
-        if header.frame_length() < SPLIT_OFF {
-            return self.take_frame(checked).into_envelope();
-        }
-        let (fields, body) = self.split_off(header);
-        Envelope {
-            message_type: header.message_type,
-            fields,
-            body,
-        }
     }
 
     /// Passes over the next frame without decoding it; `false` while it is not
@@ -266,21 +242,6 @@ impl FrameDecoder {
             let most = self.end.saturating_add(MOST_ROOM);
             self.buffer.resize(wanted.max(doubled.min(most)), 0);
         }
-    }
-
-    /// Takes the sections of a large frame out of the buffer without copying the
-    /// body.
-    fn split_off(&mut self, header: Header) -> (AuthFields, BytesMut) {
-        let pending = self.buffered();
-        self.buffer.advance(self.start.min(self.buffer.len()));
-        let length = header.frame_length().min(self.buffer.len());
-        let mut frame = self.buffer.split_to(length);
-        self.start = 0;
-        self.end = pending.saturating_sub(length);
-        let body_start = Header::LENGTH + usize::from(header.auth_length);
-        let body = frame.split_off(body_start.min(length));
-        let auth = frame.get(Header::LENGTH..).unwrap_or_default();
-        (AuthFields::from_checked(auth), body)
     }
 }
 
@@ -429,7 +390,7 @@ mod tests {
         }
         let little = Message::new(MessageType::OK, "a", "").unwrap();
         let little = little.encode().unwrap();
-        for _ in 0..10 {
+        for _ in 0..60 {
             fill(&mut decoder, &little);
         }
         decoder.recv_buffer();

@@ -201,9 +201,9 @@ pub use netaio_driver::{
     KnownPeer, LagPolicy, LayerKind, Layers, Limits, LossReason, Message,
     MessageType, MessageTypeError, MessageTypes, MulticastInterface, Notification,
     Outcome, OuterUse, Peer, PeerError, PeerEvent, PeerEvents, PeerManagement,
-    PeerPlugin, PluginError, ProtocolError, Reconnecting, Refusals, ReplayGuard,
-    ReplayMemory, RequestError, RequestFuture, RouteKey, Runtime, SendError,
-    ServerName, ServerOptions, Sha256StreamCipherPlugin, StatusError,
+    PeerPlugin, PendingReply, PluginError, ProtocolError, Reconnecting, Refusals,
+    ReplayGuard, ReplayMemory, RequestError, RequestFuture, RouteKey, Runtime,
+    SendError, ServerName, ServerOptions, Sha256StreamCipherPlugin, StatusError,
     SubscribeError, SubscriptionEnd, TimeoutContext, TimeoutEvent, TimeoutKind,
     Timer, TooLong, WrapStream, wire,
 };

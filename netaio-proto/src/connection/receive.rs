@@ -100,7 +100,7 @@ impl Connection {
                     self.restart_frame_timer();
                     *action = self.exchange.receive(&mut self.stream, from, message);
                 } else {
-                    let envelope = self.decoder.take_envelope(frame);
+                    let envelope = self.decoder.take_frame(frame).into_envelope();
                     self.restart_frame_timer();
                     let stream = &mut self.stream;
                     *action = self.exchange.receive_sealed(stream, from, envelope);
