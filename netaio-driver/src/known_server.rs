@@ -5,13 +5,13 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use event_listener::Event;
 use netaio_proto::{Instant, Layers, Limits};
 
 use crate::endpoint::lock;
 use crate::link::Link;
 use crate::runtime::Runtime;
 use crate::server_name::ServerName;
+use crate::signal::Signal;
 
 /// What differs for one server of a client.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +28,7 @@ pub struct ServerOptions {
 pub(crate) struct KnownServer<R: Runtime> {
     name: ServerName,
     state: Mutex<State<R>>,
-    changed: Event,
+    changed: Signal,
 }
 
 struct State<R: Runtime> {
@@ -65,7 +65,7 @@ impl<R: Runtime> KnownServer<R> {
                 foreign: false,
                 attempts: None,
             }),
-            changed: Event::new(),
+            changed: Signal::default(),
         }
     }
 
@@ -101,44 +101,36 @@ impl<R: Runtime> KnownServer<R> {
     /// Waits while a connection is being made, or is coming to its end; gives
     /// the open one, or `None` if there is none and nobody makes one.
     pub(crate) async fn connected(&self) -> Option<Link<R>> {
-        loop {
-            let listener = self.changed.listen();
-            {
-                let state = lock(&self.state);
-                match (state.stage, &state.link) {
-                    (Stage::Connected, Some(link)) if link.is_open() => {
-                        return Some(link.clone());
-                    }
-                    (Stage::Apart, _) => return None,
-                    _ => {}
+        let look = || {
+            let state = lock(&self.state);
+            match (state.stage, &state.link) {
+                (Stage::Connected, Some(link)) if link.is_open() => {
+                    Some(Some(link.clone()))
                 }
+                (Stage::Apart, _) => Some(None),
+                _ => None,
             }
-            listener.await;
-        }
+        };
+        self.changed.wait_for(look).await
     }
 
     /// The connection, once there is an open one; or, if nobody else is making
     /// one, the task of making it.
     pub(crate) async fn link_or_attempt(
         self: &Arc<Self>,
-        next_id: impl FnOnce() -> u64,
+        next_id: impl Fn() -> u64,
     ) -> Result<Link<R>, Attempt<R>> {
-        loop {
-            let listener = self.changed.listen();
-            {
-                let mut state = lock(&self.state);
-                match (state.stage, &state.link) {
-                    (Stage::Connected, Some(link)) if link.is_open() => {
-                        return Ok(link.clone());
-                    }
-                    (Stage::Apart, _) => {
-                        return Err(self.begin(&mut state, next_id()));
-                    }
-                    _ => {}
+        let look = || {
+            let mut state = lock(&self.state);
+            match (state.stage, &state.link) {
+                (Stage::Connected, Some(link)) if link.is_open() => {
+                    Some(Ok(link.clone()))
                 }
+                (Stage::Apart, _) => Some(Err(self.begin(&mut state, next_id()))),
+                _ => None,
             }
-            listener.await;
-        }
+        };
+        self.changed.wait_for(look).await
     }
 
     /// Takes it upon the caller to connect again in place of a broken
@@ -235,7 +227,7 @@ impl<R: Runtime> KnownServer<R> {
 
     /// Tells whoever waits for a connection to look again.
     pub(crate) fn notify(&self) {
-        self.changed.notify(usize::MAX);
+        self.changed.tell();
     }
 }
 
@@ -258,13 +250,8 @@ impl<R: Runtime> Attempt<R> {
 
     /// Waits until the client does not want the connection any more.
     pub(crate) async fn unwanted(&self) {
-        loop {
-            let listener = self.server.changed.listen();
-            if !self.is_wanted() {
-                return;
-            }
-            listener.await;
-        }
+        let changed = &self.server.changed;
+        changed.wait_until(|| !self.is_wanted()).await;
     }
 
     /// Whether the client still wants the connection.

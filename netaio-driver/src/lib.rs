@@ -34,6 +34,7 @@ mod runtime;
 mod sealing;
 mod server;
 mod server_name;
+mod signal;
 mod subscription;
 mod task;
 mod tasks;

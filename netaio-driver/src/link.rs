@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
-use event_listener::Event;
 use netaio_proto::{
     CloseReason, Connection, Counters, EndpointConfig, Instant, Layers, Message,
     MessageType, OuterUse, Peer, Request, RequestError, RequestId, Sealed, Sealing,
@@ -26,6 +25,7 @@ use crate::request::RequestBuilder;
 use crate::runtime::{Runtime, until};
 use crate::sealing::{is_costly, must_seal, sealed_message, sealed_request};
 use crate::server_name::ServerName;
+use crate::signal::Signal;
 use crate::timeout::TimedOut;
 use crate::waiters::Waiters;
 use crate::wall_clock::WallClock;
@@ -52,7 +52,7 @@ pub(crate) struct Shared<R: Runtime> {
     /// Cut off: no handler is to be called any more.
     aborted: AtomicBool,
     /// Tells that messages came in, room came free or the end came.
-    changed: Event,
+    changed: Signal,
 }
 
 /// What tells a link from others.
@@ -115,7 +115,7 @@ impl<R: Runtime> Link<R> {
             }),
             poked: AtomicBool::new(true),
             aborted: AtomicBool::new(false),
-            changed: Event::new(),
+            changed: Signal::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -246,17 +246,15 @@ impl<R: Runtime> Link<R> {
                 (sealed.await?, &Layers::new(), OuterUse::NEITHER)
             }
         };
-        loop {
-            let listener = self.shared.changed.listen();
+        let send = || {
             let outcome = self.act(|state, now| {
                 let copy = message.clone();
                 state.connection.send_with(now, copy, inner, outer)
             });
-            match outcome {
-                Err(SendError::OutgoingFull { .. }) => listener.await,
-                outcome => return outcome,
-            }
-        }
+            let full = matches!(outcome, Err(SendError::OutgoingFull { .. }));
+            (!full).then_some(outcome)
+        };
+        self.shared.changed.wait_for(send).await
     }
 
     /// The next message that no request and no handler took. At most
@@ -269,20 +267,15 @@ impl<R: Runtime> Link<R> {
     ///
     /// The reason, once the connection is over and all messages are taken.
     pub async fn receive_once(&self) -> Result<Incoming<R>, CloseReason> {
-        loop {
-            let listener = self.shared.changed.listen();
-            {
-                let mut state = self.lock();
-                if let Some(message) = state.inbox.pop() {
-                    drop(state);
-                    return Ok(Incoming::new(message, self.clone()));
-                }
-                if let Some(reason) = &state.closed {
-                    return Err(reason.clone());
-                }
+        let receive = || {
+            let mut state = self.lock();
+            match state.inbox.pop() {
+                Some(message) => Some(Ok(message)),
+                None => state.closed.clone().map(Err),
             }
-            listener.await;
-        }
+        };
+        let message = self.shared.changed.wait_for(receive).await?;
+        Ok(Incoming::new(message, self.clone()))
     }
 
     /// Ends the connection: answers what was accepted, writes what is queued,
@@ -294,13 +287,8 @@ impl<R: Runtime> Link<R> {
 
     /// Waits until the connection is over; tells why.
     pub async fn closed(&self) -> CloseReason {
-        loop {
-            let listener = self.shared.changed.listen();
-            if let Some(reason) = self.close_reason() {
-                return reason;
-            }
-            listener.await;
-        }
+        let changed = &self.shared.changed;
+        changed.wait_for(|| self.close_reason()).await
     }
 
     // --- for the rest of the driver ---
@@ -370,12 +358,13 @@ impl<R: Runtime> Link<R> {
     /// Whether something has been done to the connection since this was last
     /// asked.
     pub(crate) fn is_poked(&self) -> bool {
-        self.shared.poked.swap(false, Ordering::Acquire)
+        let poked = &self.shared.poked;
+        poked.load(Ordering::Relaxed) && poked.swap(false, Ordering::Acquire)
     }
 
     /// Tells whoever waits on `changed`.
     pub(crate) fn notify(&self) {
-        self.shared.changed.notify(usize::MAX);
+        self.shared.changed.tell();
     }
 
     /// Sends a message, if there is room for it now.
@@ -508,25 +497,27 @@ impl<R: Runtime> Link<R> {
                 Err(error) => return Submitted::Failed(error),
             }
         }
-        loop {
-            let listener = self.shared.changed.listen();
+        let runtime = &self.shared.runtime;
+        let (mut unsent, mut full) = (Some(request), SendError::Closed);
+        let submit = || {
             // What was spent on waiting is not there to wait for the reply.
-            let left = deadline.duration_since(self.shared.runtime.now());
-            match self.clone().try_request(request.timeout(left), None) {
-                Submitted::NotNow(again, error) if error != SendError::Closed => {
-                    request = *again;
-                    let room = until(&self.shared.runtime, deadline, listener);
-                    if room.await.is_none() {
-                        return Submitted::Failed(error.into());
-                    }
+            let left = deadline.duration_since(runtime.now());
+            let request = unsent.take()?.timeout(left);
+            match self.clone().try_request(request, None) {
+                Submitted::NotNow(again, SendError::Closed) => {
+                    let again = Box::new(again.unsealed());
+                    Some(Submitted::NotNow(again, SendError::Closed))
                 }
                 Submitted::NotNow(again, error) => {
-                    let again = Box::new(again.unsealed());
-                    return Submitted::NotNow(again, error);
+                    (unsent, full) = (Some(*again), error);
+                    None
                 }
-                submitted => return submitted,
+                submitted => Some(submitted),
             }
-        }
+        };
+        let submitted = self.shared.changed.wait_for(submit);
+        let submitted = until(runtime, deadline, submitted).await;
+        submitted.unwrap_or_else(|| Submitted::Failed(full.into()))
     }
 
     /// Waits for the end of a connection that takes no more requests.

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
-use event_listener::Event;
 use netaio_proto::{
     Counters, Instant, KeyExtractor, KnownPeer, Layers, Message, MessageType, Node,
     OuterUse, Peer, PeerError, PeerEvent, PeerManagement, Request, RequestError,
@@ -26,6 +25,7 @@ use crate::reply::{Origin, ReplyFuture};
 use crate::request::RequestBuilder;
 use crate::runtime::{Runtime, until};
 use crate::sealing::{is_costly, must_seal, sealed_message, sealed_request};
+use crate::signal::Signal;
 use crate::timeout::{
     IntoTimeoutOutcome, TimedOut, TimeoutEvent, TimeoutHandling, TimeoutKind,
     timeout_methods,
@@ -58,7 +58,7 @@ pub(crate) struct Inner<R: Runtime> {
     seeded: bool,
     state: Mutex<NodeState>,
     /// Tells that room came free, that all is sent, or that the node stopped.
-    changed: Event,
+    changed: Signal,
     timeouts: TimeoutHandling<UdpNode<R>>,
     pub(crate) peer_events: Events<PeerEvent>,
     this: OnceLock<Weak<Self>>,
@@ -151,7 +151,7 @@ impl<R: Runtime> UdpNode<R> {
                 wall_clock: WallClock::default(),
                 unsent: false,
             }),
-            changed: Event::new(),
+            changed: Signal::default(),
             timeouts: TimeoutHandling::default(),
             peer_events: Events::default(),
             this: OnceLock::new(),
@@ -570,7 +570,7 @@ impl<R: Runtime> Inner<R> {
 
     /// Tells whoever waits on `changed`.
     pub(crate) fn notify(&self) {
-        self.changed.notify(usize::MAX);
+        self.changed.tell();
     }
 
     /// Does something to the node, and wakes its task.
@@ -600,17 +600,15 @@ impl<R: Runtime> Inner<R> {
         &self,
         send: impl Fn(&mut Node, Instant) -> Result<T, SendError>,
     ) -> Result<T, SendError> {
-        loop {
-            let listener = self.changed.listen();
+        let send = || {
             let outcome = self.act(|state, now| match state.stage {
                 Stage::Running(_) => send(&mut state.node, now),
                 Stage::New | Stage::Stopped => Err(SendError::Closed),
             });
-            match outcome {
-                Err(SendError::OutgoingFull { .. }) => listener.await,
-                outcome => return outcome,
-            }
-        }
+            let full = matches!(outcome, Err(SendError::OutgoingFull { .. }));
+            (!full).then_some(outcome)
+        };
+        self.changed.wait_for(send).await
     }
 
     /// What seals a message of this type, if that takes long and is to be done
@@ -686,22 +684,23 @@ impl<R: Runtime> Inner<R> {
             let sealed = sealed_request(&self.runtime, sealing, request, deadline);
             request = sealed.await?;
         }
-        loop {
-            let listener = self.changed.listen();
+        let (mut unsent, mut full) = (Some(request), SendError::Closed);
+        let submit = || {
             // What was spent on waiting is not there to wait for the reply.
             let left = deadline.duration_since(self.runtime.now());
-            match self.try_request(to, request.timeout(left), None) {
-                Submitted::Sent(reply) => return Ok(reply),
-                Submitted::Failed(error) => return Err(error),
+            let request = unsent.take()?.timeout(left);
+            match self.try_request(to, request, None) {
+                Submitted::Sent(reply) => Some(Ok(reply)),
+                Submitted::Failed(error) => Some(Err(error)),
                 Submitted::NotNow(again, error) => {
-                    request = *again;
-                    let room = until(&self.runtime, deadline, listener);
-                    if room.await.is_none() {
-                        return Err(error.into());
-                    }
+                    (unsent, full) = (Some(*again), error);
+                    None
                 }
             }
-        }
+        };
+        let submitted = self.changed.wait_for(submit);
+        let submitted = until(&self.runtime, deadline, submitted).await;
+        submitted.unwrap_or_else(|| Err(full.into()))
     }
 
     // --- what `pubsub` needs ---
@@ -755,13 +754,7 @@ impl<R: Runtime> Inner<R> {
 
     /// Waits until something holds that `changed` tells of.
     async fn until(&self, holds: impl Fn(&NodeState) -> bool) {
-        loop {
-            let listener = self.changed.listen();
-            if holds(&self.lock()) {
-                return;
-            }
-            listener.await;
-        }
+        self.changed.wait_until(|| holds(&self.lock())).await;
     }
 }
 

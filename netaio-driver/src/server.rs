@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
-use event_listener::Event;
 use futures_util::future::{Either, select};
 use netaio_proto::{
     Admission, Backoff, CloseReason, Counters, KeyExtractor, KnownPeer, Layers,
@@ -26,6 +25,7 @@ use crate::log_limit::Topic;
 use crate::peers::{SharedPeers, peer_methods};
 use crate::pubsub::pubsub_methods;
 use crate::runtime::{ByteStream, Runtime, WrapStream, until};
+use crate::signal::Signal;
 use crate::task::ConnectionTask;
 use crate::timeout::TimedOut;
 use crate::wall_clock::unix_time;
@@ -56,7 +56,7 @@ struct Inner<R: Runtime> {
     stopping: AtomicBool,
     stopped: AtomicBool,
     /// Tells that connections came or went, or that the server is stopping.
-    changed: Event,
+    changed: Signal,
 }
 
 /// Closes everything when the user's last handle is gone.
@@ -113,7 +113,7 @@ impl<R: Runtime> TcpServer<R> {
             events: Events::default(),
             stopping: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
-            changed: Event::new(),
+            changed: Signal::default(),
         });
         Self {
             _stop: Arc::new(StopOnDrop(Arc::clone(&inner))),
@@ -207,7 +207,10 @@ impl<R: Runtime> TcpServer<R> {
     /// Waits until [`shutdown`](Self::shutdown) has ended.
     pub async fn stopped(&self) {
         let stopped = &self.inner.stopped;
-        self.inner.until(|| stopped.load(Ordering::Acquire)).await;
+        self.inner
+            .changed
+            .wait_until(|| stopped.load(Ordering::Acquire))
+            .await;
     }
 
     /// The connections that are open.
@@ -515,7 +518,7 @@ impl<R: Runtime> Inner<R> {
 
     fn stop_listening(&self) {
         self.stopping.store(true, Ordering::Release);
-        self.changed.notify(usize::MAX);
+        self.changed.tell();
     }
 
     fn begin_shutdown(&self, within: Duration) {
@@ -534,35 +537,31 @@ impl<R: Runtime> Inner<R> {
 
     /// Waits until no listening socket is open.
     async fn no_listeners(&self) {
-        self.until(|| self.listeners.load(Ordering::Acquire) == 0)
+        self.changed
+            .wait_until(|| self.listeners.load(Ordering::Acquire) == 0)
             .await;
     }
 
     /// Waits until nothing is open, neither connection nor listening socket.
     async fn nothing_open(&self) {
         self.no_listeners().await;
-        self.until(|| lock(&self.links).is_empty()).await;
+        self.changed
+            .wait_until(|| lock(&self.links).is_empty())
+            .await;
     }
 
     /// Waits until the server is told to stop.
     async fn told_to_stop(&self) {
-        self.until(|| self.stopping.load(Ordering::Acquire)).await;
+        self.changed
+            .wait_until(|| self.stopping.load(Ordering::Acquire))
+            .await;
     }
 
     /// Waits until there is room for another connection.
     async fn has_room(&self) {
-        self.until(|| lock(&self.admission).has_room()).await;
-    }
-
-    /// Waits until something holds that `changed` tells of.
-    async fn until(&self, holds: impl Fn() -> bool) {
-        loop {
-            let listener = self.changed.listen();
-            if holds() {
-                return;
-            }
-            listener.await;
-        }
+        self.changed
+            .wait_until(|| lock(&self.admission).has_room())
+            .await;
     }
 
     /// Waits for a connection, and then takes it.
@@ -623,7 +622,7 @@ impl<R: Runtime> Drop for Stopped<'_, R> {
     fn drop(&mut self) {
         self.0.endpoint.clear();
         self.0.stopped.store(true, Ordering::Release);
-        self.0.changed.notify(usize::MAX);
+        self.0.changed.tell();
     }
 }
 
@@ -633,7 +632,7 @@ struct ListenerClosed<R: Runtime>(Arc<Inner<R>>);
 impl<R: Runtime> Drop for ListenerClosed<R> {
     fn drop(&mut self) {
         self.0.listeners.fetch_sub(1, Ordering::AcqRel);
-        self.0.changed.notify(usize::MAX);
+        self.0.changed.tell();
     }
 }
 
@@ -661,7 +660,7 @@ impl<R: Runtime> Owner<R> for Inner<R> {
             remote: link.remote(),
             reason: reason.clone(),
         });
-        self.changed.notify(usize::MAX);
+        self.changed.tell();
     }
 }
 

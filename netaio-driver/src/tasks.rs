@@ -3,13 +3,13 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
-use event_listener::Event;
 use futures_util::FutureExt as _;
 use futures_util::future::{AbortHandle, abortable};
 use slab::Slab;
 
 use crate::endpoint::lock;
 use crate::runtime::Runtime;
+use crate::signal::Signal;
 
 /// The tasks that belong to something.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub(crate) struct TaskSet {
 #[derive(Debug, Default)]
 struct Inner {
     tasks: Mutex<Slab<AbortHandle>>,
-    ended: Event,
+    ended: Signal,
 }
 
 impl TaskSet {
@@ -53,20 +53,13 @@ impl TaskSet {
             tasks.iter().for_each(|(_, handle)| handle.abort());
             tasks.iter().map(|(key, _)| key).collect()
         };
-        loop {
-            let listener = self.inner.ended.listen();
-            let ended = {
-                let tasks = lock(&self.inner.tasks);
-                let running = |key: &usize| {
-                    tasks.get(*key).is_some_and(AbortHandle::is_aborted)
-                };
-                !keys.iter().any(running)
-            };
-            if ended {
-                return;
-            }
-            listener.await;
-        }
+        let ended = || {
+            let tasks = lock(&self.inner.tasks);
+            let running =
+                |key: &usize| tasks.get(*key).is_some_and(AbortHandle::is_aborted);
+            !keys.iter().any(running)
+        };
+        self.inner.ended.wait_until(ended).await;
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -83,6 +76,6 @@ struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         lock(&self.inner.tasks).try_remove(self.key);
-        self.inner.ended.notify(usize::MAX);
+        self.inner.ended.tell();
     }
 }
