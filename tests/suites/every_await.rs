@@ -194,6 +194,11 @@ async fn r30_requests<R: TestRuntime>(runtime: R) {
         assert_eq!(link.pending(), 0);
         assert!(link.request("echo").await.is_ok());
     });
+    dropped_at_every_await!("request.rs: PendingReply", runtime; {}
+        => link.request("echo").start(), _done => {
+        assert_eq!(link.pending(), 0);
+        assert!(link.request("echo").await.is_ok());
+    });
 }
 
 async fn r30_sending<R: TestRuntime>(runtime: R) {

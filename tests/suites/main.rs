@@ -52,6 +52,7 @@ mod runtimes;
 mod secrets;
 mod several_servers;
 mod shutdown;
+mod started;
 mod streams;
 mod subscriptions;
 mod timeout_handlers;

@@ -1,0 +1,156 @@
+//! Requests that are sent before anybody waits for their replies.
+
+use std::time::Duration;
+
+use netaio_driver::{MessageType, RequestError, UdpNode};
+
+use crate::ends::{self, client, client_builder, limits, listen};
+use crate::runtimes::TestRuntime;
+use crate::waiting::{Count, eventually, poll_once, sleep, soon};
+
+on_every_runtime![
+    started_requests_are_sent_at_once_and_get_their_own_replies,
+    a_started_request_that_is_dropped_leaves_nothing,
+    a_started_request_times_out_though_nobody_waits,
+    a_started_request_fails_with_its_connection,
+    a_request_that_cannot_be_started_is_sent_when_it_is_awaited,
+    the_status_of_a_started_request_is_checked,
+    a_node_starts_requests,
+];
+
+const MANY: usize = 500;
+
+async fn started_requests_are_sent_at_once_and_get_their_own_replies<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let (_server, client, link) = ends::pair(&runtime).await;
+    let start = |number: usize| {
+        client
+            .request("echo")
+            .content(number.to_string())
+            .timeout(crate::waiting::LONG)
+            .start()
+    };
+    let mut replies: Vec<_> = (0..MANY).map(start).collect();
+    assert_eq!(link.counters().requests, MANY as u64);
+    // Nobody has polled them.
+    eventually(&runtime, "all are answered", || link.pending() == 0).await;
+    replies.extend((MANY..2 * MANY).map(start));
+    for (number, reply) in replies.into_iter().enumerate().rev() {
+        let reply = soon(&runtime, reply).await.unwrap();
+        assert_eq!(reply.content(), number.to_string().as_bytes());
+    }
+}
+
+async fn a_started_request_that_is_dropped_leaves_nothing<R: TestRuntime>(
+    runtime: R,
+) {
+    let (_server, client, link) = ends::pair(&runtime).await;
+    let answered = client.request("echo").start();
+    let silent = client.request("silence").start();
+    assert_eq!(link.counters().requests, 2);
+    eventually(&runtime, "one is answered", || link.pending() == 1).await;
+    drop(answered);
+    assert_eq!(link.pending(), 1);
+    drop(silent);
+    assert_eq!(link.pending(), 0);
+    assert!(client.request("echo").await.is_ok());
+}
+
+async fn a_started_request_times_out_though_nobody_waits<R: TestRuntime>(
+    runtime: R,
+) {
+    let (_server, client, link) = ends::pair(&runtime).await;
+    let told = Count::default();
+    let counted = told.clone();
+    client.set_timeout_handler(move |_| counted.add());
+    let short = Duration::from_millis(30);
+    let mut reply = client.request("silence").timeout(short).start();
+    assert!(poll_once(&mut reply).is_pending());
+    eventually(&runtime, "the handler is told", || told.get() == 1).await;
+    assert_eq!(link.pending(), 0);
+    // It counts from the start, not from here.
+    let error = soon(&runtime, reply).await.unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+}
+
+async fn a_started_request_fails_with_its_connection<R: TestRuntime>(runtime: R) {
+    let (_server, client, link) = ends::pair(&runtime).await;
+    let reply = client.request("silence").start();
+    eventually(&runtime, "it is sent", || link.queued() == 0).await;
+    client.close().await;
+    let error = soon(&runtime, reply).await.unwrap_err();
+    assert!(
+        matches!(error, RequestError::Disconnected { sent: true, .. }),
+        "{error:?}"
+    );
+    let error = soon(&runtime, client.request("echo").start()).await;
+    assert_eq!(error, Err(RequestError::NotConnected));
+}
+
+async fn a_request_that_cannot_be_started_is_sent_when_it_is_awaited<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let server = ends::server(&runtime);
+    let address = listen(&server).await;
+    // There is no connection yet.
+    let early = client(&runtime, address);
+    let reply = early.request("echo").content("early").start();
+    let link = early.connect().await.unwrap();
+    sleep(&runtime, Duration::from_millis(5)).await;
+    assert_eq!((link.pending(), link.counters().requests), (0, 0));
+    assert_eq!(soon(&runtime, reply).await.unwrap().content(), b"early");
+    // There is no room.
+    let narrow = client_builder(&runtime, address)
+        .limits(limits(|limits| limits.max_outgoing = 1))
+        .build();
+    narrow.connect().await.unwrap();
+    let replies: Vec<_> = (0..20_u8)
+        .map(|number| narrow.request("echo").content([number]).start())
+        .collect();
+    for (number, reply) in replies.into_iter().enumerate() {
+        let reply = soon(&runtime, reply).await.unwrap();
+        assert_eq!(reply.content(), [number as u8]);
+    }
+}
+
+async fn the_status_of_a_started_request_is_checked<R: TestRuntime>(runtime: R) {
+    let (_server, client, _link) = ends::pair(&runtime).await;
+    let reply = client.request("nothing").start();
+    let reply = soon(&runtime, reply).await.unwrap();
+    assert_eq!(reply.message_type(), MessageType::NOT_FOUND);
+    let reply = client.request("nothing").error_for_status().start();
+    let error = soon(&runtime, reply).await.unwrap_err();
+    assert!(matches!(error, RequestError::Status(_)), "{error:?}");
+    // One that is too long is not sent at all.
+    let reply = client.request("echo").content(vec![0; 70_000]).start();
+    let error = soon(&runtime, reply).await.unwrap_err();
+    assert!(matches!(error, RequestError::NotSent(_)), "{error:?}");
+}
+
+async fn a_node_starts_requests<R: TestRuntime>(runtime: R) {
+    let node = || {
+        let builder = UdpNode::builder_on(runtime.clone());
+        let builder = builder.interface([127, 0, 0, 1]).port(0);
+        builder.no_multicast().build()
+    };
+    let (one, two) = (node(), node());
+    two.on((MessageType::REQUEST_URI, "echo"), |m| {
+        m.respond(m.content())
+    });
+    one.start().await.unwrap();
+    let address = two.start().await.unwrap();
+    let replies: Vec<_> = (0..50_u8)
+        .map(|number| one.request("echo", address).content([number]).start())
+        .collect();
+    for (number, reply) in replies.into_iter().enumerate().rev() {
+        let reply = soon(&runtime, reply).await.unwrap();
+        assert_eq!(reply.content(), [number as u8]);
+    }
+    one.stop().await;
+    two.stop().await;
+}
