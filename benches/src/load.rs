@@ -1,5 +1,6 @@
 //! Asking again and again, and the runtimes on which that is done.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use netaio_driver::{MessageType, PendingReply, Runtime};
 
 /// On how many threads a side runs its tasks.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,6 +20,15 @@ impl Threads {
     pub(crate) const ONE: Self = Self(1);
 }
 
+/// Who keeps several requests under way on a connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Askers {
+    /// One task.
+    One,
+    /// A task for each.
+    Many,
+}
+
 /// How much is asked at a time, and on what.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
@@ -25,8 +37,61 @@ pub(crate) struct Shape {
     pub(crate) connections: usize,
     /// Requests that are under way at a time on each connection.
     pub(crate) depth: usize,
+    /// Who keeps them under way.
+    pub(crate) askers: Askers,
     /// Bytes.
     pub(crate) content: usize,
+}
+
+/// One of both ends.
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    Client,
+    Server,
+}
+
+/// Does something on a core that the other side does not use, where there are
+/// two and each side has one thread: otherwise it would change from one round to
+/// the next whether they share one.
+fn on_own_core<T>(side: Side, threads: Threads, run: impl FnOnce() -> T) -> T {
+    #[cfg(target_os = "linux")]
+    if threads == Threads::ONE {
+        use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+        let all = sched_getaffinity(None).expect("the cores of this thread");
+        let mut cores = (0..CpuSet::MAX_CPU).filter(|&core| all.is_set(core));
+        if let (Some(one), Some(other)) = (cores.next(), cores.next()) {
+            let mut own = CpuSet::new();
+            own.set(match side {
+                Side::Client => one,
+                Side::Server => other,
+            });
+            sched_setaffinity(None, &own).expect("a core of its own");
+            let done = run();
+            sched_setaffinity(None, &all).expect("all of them again");
+            return done;
+        }
+    }
+    let _ = (side, threads);
+    run()
+}
+
+/// Runs a client on a tokio runtime, and on a core, of its own.
+pub(crate) fn client_on_tokio<T>(
+    threads: Threads,
+    client: impl Future<Output = T>,
+) -> T {
+    on_own_core(Side::Client, threads, || on_tokio(threads, client))
+}
+
+/// Runs a client on an executor of smol's, and on a core, of its own.
+pub(crate) fn client_on_smol<T, F>(
+    threads: Threads,
+    client: impl FnOnce(Arc<smol::Executor<'static>>) -> F,
+) -> T
+where
+    F: Future<Output = T>,
+{
+    on_own_core(Side::Client, threads, || on_smol(threads, client))
 }
 
 /// Runs a future on a tokio runtime of its own.
@@ -64,7 +129,7 @@ where
     })
 }
 
-/// A server on a thread of its own, until it is dropped.
+/// A server on a thread, and a core, of its own, until it is dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
@@ -88,14 +153,19 @@ impl Started {
 }
 
 impl Server {
-    pub(crate) fn start(run: impl FnOnce(Started) + Send + 'static) -> Self {
+    pub(crate) fn start(
+        threads: Threads,
+        run: impl FnOnce(Started) + Send + 'static,
+    ) -> Self {
         let (sender, receiver) = mpsc::channel();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let started = Started {
             address: sender,
             stopped,
         };
-        let thread = thread::spawn(move || run(started));
+        let thread = thread::spawn(move || {
+            on_own_core(Side::Server, threads, || run(started));
+        });
         Self {
             address: receiver.recv().expect("it listens"),
             stop: Some(stop),
@@ -131,19 +201,14 @@ impl Clock {
     }
 }
 
-/// Asks with each of `askers` again as soon as it is answered; gives how many
-/// answers came a second. Runs on tokio.
-pub(crate) async fn rate<A, F>(askers: Vec<A>, span: Duration) -> f64
+/// Runs tasks on tokio that go on until the time is over; gives how many answers
+/// they have had a second.
+pub(crate) async fn rate<F>(tasks: Vec<F>, clock: &Clock, span: Duration) -> f64
 where
-    A: Fn() -> F + Send + 'static,
-    F: Future<Output = ()> + Send + 'static,
+    F: Future<Output = u64> + Send + 'static,
 {
-    let clock = Clock::new();
     let start = Instant::now();
-    let tasks: Vec<_> = askers
-        .into_iter()
-        .map(|ask| tokio::spawn(asked(ask, clock.clone())))
-        .collect();
+    let tasks: Vec<_> = tasks.into_iter().map(tokio::spawn).collect();
     tokio::time::sleep(span).await;
     clock.stop();
     let mut count = 0;
@@ -153,7 +218,29 @@ where
     count as f64 / start.elapsed().as_secs_f64()
 }
 
-/// Asks until the time is over; gives how many answers came.
+/// The same on smol.
+pub(crate) async fn rate_on_smol<F>(
+    executor: &smol::Executor<'static>,
+    tasks: Vec<F>,
+    clock: &Clock,
+    span: Duration,
+) -> f64
+where
+    F: Future<Output = u64> + Send + 'static,
+{
+    let start = Instant::now();
+    let tasks: Vec<_> = tasks.into_iter().map(|task| executor.spawn(task)).collect();
+    smol::Timer::after(span).await;
+    clock.stop();
+    let mut count = 0;
+    for task in tasks {
+        count += task.await;
+    }
+    count as f64 / start.elapsed().as_secs_f64()
+}
+
+/// Asks again as soon as it is answered, until the time is over; gives how many
+/// answers came.
 pub(crate) async fn asked<A, F>(ask: A, clock: Clock) -> u64
 where
     A: Fn() -> F,
@@ -163,6 +250,26 @@ where
     while !clock.is_over() {
         ask().await;
         count += 1;
+    }
+    count
+}
+
+/// Keeps so many requests on the way, until the time is over; gives how many
+/// answers came.
+pub(crate) async fn kept_on_the_way<R: Runtime>(
+    depth: usize,
+    start: impl Fn() -> PendingReply<R>,
+    clock: Clock,
+) -> u64 {
+    let mut on_the_way: VecDeque<_> = (0..depth).map(|_| start()).collect();
+    let mut count = 0;
+    while let Some(reply) = on_the_way.pop_front() {
+        let reply = reply.await.expect("a reply");
+        assert_eq!(reply.message_type(), MessageType::RESPOND_URI);
+        count += 1;
+        if !clock.is_over() {
+            on_the_way.push_back(start());
+        }
     }
     count
 }

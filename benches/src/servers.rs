@@ -1,14 +1,19 @@
 //! netaio's own ends.
 
 use std::future::Future;
+use std::iter::repeat_n;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use netaio_asyncstd::smol::{self as on_smol, Smol};
+use netaio_asyncstd::smol::{self as netaio_smol, Smol};
+use netaio_driver::{RequestBuilder, Runtime};
 use netaio_tokio::{Layers, Limits, MessageType, TcpClient, TcpServer, UdpNode};
 
-use crate::load::{Clock, Server, Shape, Threads, asked, on_smol, on_tokio, rate};
+use crate::load::{
+    self, Askers, Clock, Server, Shape, Threads, client_on_smol, client_on_tokio,
+    on_smol, on_tokio,
+};
 
 const ECHO: (MessageType, &str) = (MessageType::REQUEST_URI, "echo");
 
@@ -21,7 +26,7 @@ fn limits() -> Limits {
 }
 
 pub(crate) fn tcp(threads: Threads, layers: Layers) -> Server {
-    Server::start(move |started| {
+    Server::start(threads, move |started| {
         on_tokio(threads, async {
             let builder = TcpServer::builder().limits(limits());
             let server = builder.layers(layers).build();
@@ -39,39 +44,56 @@ pub(crate) fn tcp_rate(
     shape: Shape,
     span: Duration,
 ) -> f64 {
-    on_tokio(shape.threads, async {
-        let mut askers = Vec::new();
+    client_on_tokio(shape.threads, async {
+        let mut links = Vec::new();
         for _ in 0..shape.connections {
             let builder = TcpClient::builder().server(server);
             let client = builder.layers(layers.clone()).build();
             client.connect().await.expect("a connection");
-            for _ in 0..shape.depth {
-                askers.push(ask(client.clone(), shape.content));
-            }
+            links.push(client);
         }
-        rate(askers, span).await
+        let clock = Clock::new();
+        load::rate(tasks(links, shape, &clock), &clock, span).await
     })
 }
 
-fn ask(
-    client: TcpClient,
-    content: usize,
-) -> impl Fn() -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Send + 'static
-{
-    let content: Arc<[u8]> = vec![7; content].into();
-    move || {
-        let request = client.request("echo").content(&*content);
-        Box::pin(async move {
-            let reply = request.await.expect("a reply");
-            assert_eq!(reply.message_type(), MessageType::RESPOND_URI);
-        })
+/// The tasks that ask over these connections.
+fn tasks<R: Runtime>(
+    clients: Vec<netaio_driver::TcpClient<R>>,
+    shape: Shape,
+    clock: &Clock,
+) -> Vec<impl Future<Output = u64> + Send + 'static> {
+    let (tasks, depth) = match shape.askers {
+        Askers::One => (1, shape.depth),
+        Askers::Many => (shape.depth, 1),
+    };
+    let clients = clients.iter().flat_map(|client| repeat_n(client, tasks));
+    let tasks = clients.map(|client| {
+        let (client, clock) = (client.clone(), clock.clone());
+        let content = vec![7; shape.content];
+        let ask = move || client.request("echo").content(&content);
+        asked(ask, depth, clock)
+    });
+    tasks.collect()
+}
+
+/// Asks until the time is over; gives how many answers came.
+async fn asked<R: Runtime>(
+    ask: impl Fn() -> RequestBuilder<R>,
+    depth: usize,
+    clock: Clock,
+) -> u64 {
+    if depth > 1 {
+        return load::kept_on_the_way(depth, || ask().start(), clock).await;
     }
+    let ask = || async { drop(ask().await.expect("a reply")) };
+    load::asked(ask, clock).await
 }
 
 pub(crate) fn smol_tcp(threads: Threads) -> Server {
-    Server::start(move |started| {
+    Server::start(threads, move |started| {
         on_smol(threads, |executor| async {
-            let builder = on_smol::TcpServer::builder_on(Smol::on(executor));
+            let builder = netaio_smol::TcpServer::builder_on(Smol::on(executor));
             let server = builder.limits(limits()).build();
             server.on(ECHO, |m| m.respond(m.content()));
             let address = server.listen("127.0.0.1:0").await.expect("a port");
@@ -82,43 +104,23 @@ pub(crate) fn smol_tcp(threads: Threads) -> Server {
 
 /// Requests a second, on smol.
 pub(crate) fn smol_rate(server: SocketAddr, shape: Shape, span: Duration) -> f64 {
-    on_smol(shape.threads, |executor| async move {
+    client_on_smol(shape.threads, |executor| async move {
         let mut clients = Vec::new();
         for _ in 0..shape.connections {
             let runtime = Smol::on(Arc::clone(&executor));
-            let builder = on_smol::TcpClient::builder_on(runtime).server(server);
+            let builder = netaio_smol::TcpClient::builder_on(runtime).server(server);
             let client = builder.build();
             client.connect().await.expect("a connection");
             clients.push(client);
         }
         let clock = Clock::new();
-        let start = Instant::now();
-        let mut tasks = Vec::new();
-        for client in clients {
-            for _ in 0..shape.depth {
-                let client = client.clone();
-                let bytes = vec![7; shape.content];
-                let ask = move || {
-                    let request = client.request("echo").content(&bytes);
-                    async move {
-                        request.await.expect("a reply");
-                    }
-                };
-                tasks.push(executor.spawn(asked(ask, clock.clone())));
-            }
-        }
-        smol::Timer::after(span).await;
-        clock.stop();
-        let mut count = 0;
-        for task in tasks {
-            count += task.await;
-        }
-        count as f64 / start.elapsed().as_secs_f64()
+        let tasks = tasks(clients, shape, &clock);
+        load::rate_on_smol(&executor, tasks, &clock, span).await
     })
 }
 
 pub(crate) fn udp() -> Server {
-    Server::start(|started| {
+    Server::start(Threads::ONE, |started| {
         on_tokio(Threads::ONE, async {
             let node = node();
             node.on(ECHO, |m| m.respond(m.content()));
@@ -140,20 +142,14 @@ pub(crate) fn udp_rate(
     content: usize,
     span: Duration,
 ) -> f64 {
-    on_tokio(Threads::ONE, async {
+    client_on_tokio(Threads::ONE, async {
         let node = node();
         node.start().await.expect("a port");
-        let askers = (0..depth).map(|_| {
-            let node = node.clone();
-            let bytes = vec![7; content];
-            move || {
-                let request = node.request("echo", server).content(&bytes);
-                async move {
-                    request.await.expect("a reply");
-                }
-            }
-        });
-        let rate = rate(askers.collect(), span).await;
+        let (clock, content) = (Clock::new(), vec![7; content]);
+        let asking = node.clone();
+        let ask = move || asking.request("echo", server).content(&content);
+        let task = asked(ask, depth, clock.clone());
+        let rate = load::rate(vec![task], &clock, span).await;
         node.stop().await;
         rate
     })

@@ -40,6 +40,11 @@ const LONGEST: usize = 65_536;
 pub(crate) struct NodeTask<R: Runtime> {
     node: NodeHandle<R>,
     span: tracing::Span,
+    worker: Worker<R>,
+}
+
+/// Does the work of a node, which is apart so that it can be locked meanwhile.
+struct Worker<R: Runtime> {
     socket: R::UdpSocket,
     own: SocketAddr,
     alarm: Alarm<R::Timer>,
@@ -83,8 +88,8 @@ impl<R: Runtime> NodeTask<R> {
             &node.endpoint.config.limits,
         );
         node.lock().node.set_router(handlers.router());
-        Self {
-            span: tracing::debug_span!("node", %own),
+        let span = tracing::debug_span!("node", %own);
+        let worker = Worker {
             alarm: Alarm::new(node.runtime.timer()),
             handlers,
             buffer: vec![0; LONGEST].into(),
@@ -97,17 +102,18 @@ impl<R: Runtime> NodeTask<R> {
             closed: false,
             errors: 0,
             paused: None,
-            node,
             socket,
             own,
-        }
+        };
+        Self { node, span, worker }
     }
+}
 
+impl<R: Runtime> Worker<R> {
     /// Does what there is to do; `true` if there may be more at once.
-    fn turn(&mut self, context: &mut Context<'_>) -> bool {
-        let now = self.node.runtime.now();
+    fn turn(&mut self, node: &NodeHandle<R>, context: &mut Context<'_>) -> bool {
+        let now = node.runtime.now();
         {
-            let node = Arc::clone(&self.node);
             let mut state = node.lock();
             state.park(context.waker());
             state.set_wall_clock(now);
@@ -116,13 +122,13 @@ impl<R: Runtime> NodeTask<R> {
             }
             self.take_actions(&mut state);
         }
-        self.do_work(context);
+        self.do_work(node, context);
         self.handlers.poll(context);
         let answered = self.handlers.has_answers();
-        self.hand_over(now);
-        let sent = self.send(context);
-        self.tell();
-        let received = !self.closed && self.receive(now, context);
+        self.hand_over(node, now);
+        let sent = self.send(node, context);
+        self.tell(node);
+        let received = !self.closed && self.receive(node, now, context);
         answered || sent || received
     }
 
@@ -179,7 +185,7 @@ impl<R: Runtime> NodeTask<R> {
     }
 
     /// Runs user code: handlers, the auth error handler, timeout handlers.
-    fn do_work(&mut self, context: &mut Context<'_>) {
+    fn do_work(&mut self, node: &NodeHandle<R>, context: &mut Context<'_>) {
         let mut work = std::mem::take(&mut self.work);
         for work in work.drain(..) {
             match work {
@@ -191,7 +197,6 @@ impl<R: Runtime> NodeTask<R> {
                     from,
                     reply,
                 } => {
-                    let node = &self.node;
                     let incoming = |message| {
                         IncomingDatagram::new(message, from, Arc::clone(node))
                     };
@@ -200,7 +205,7 @@ impl<R: Runtime> NodeTask<R> {
                 }
                 Work::AuthFailed(failed) => self.handlers.auth_failed(failed),
                 Work::TimedOut(late, timed_out) => {
-                    self.node.timed_out(timed_out);
+                    node.timed_out(timed_out);
                     self.late.push(late);
                 }
             }
@@ -210,8 +215,8 @@ impl<R: Runtime> NodeTask<R> {
 
     /// Gives the node what user code has answered, tells the callers of requests
     /// that timed out, and takes what is to be sent.
-    fn hand_over(&mut self, now: Instant) {
-        let mut state = self.node.lock();
+    fn hand_over(&mut self, node: &NodeHandle<R>, now: Instant) {
+        let mut state = node.lock();
         let state = &mut *state;
         self.handlers.answer(&mut state.node, now);
         for late in self.late.drain(..) {
@@ -226,7 +231,7 @@ impl<R: Runtime> NodeTask<R> {
     }
 
     /// Sends what there is; `true` if any of it left.
-    fn send(&mut self, context: &mut Context<'_>) -> bool {
+    fn send(&mut self, node: &NodeHandle<R>, context: &mut Context<'_>) -> bool {
         let mut sent = false;
         while let Some(datagram) = self.outgoing.front() {
             let to = sendable(datagram.to, self.own);
@@ -244,13 +249,18 @@ impl<R: Runtime> NodeTask<R> {
         }
         if sent {
             self.news = true;
-            self.node.lock().unsent = !self.outgoing.is_empty();
+            node.lock().unsent = !self.outgoing.is_empty();
         }
         sent
     }
 
     /// Receives some datagrams; `true` if there may be more, or more to do.
-    fn receive(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
+    fn receive(
+        &mut self,
+        node: &NodeHandle<R>,
+        now: Instant,
+        context: &mut Context<'_>,
+    ) -> bool {
         if self.paused.is_some_and(|until| now < until) {
             return false;
         }
@@ -262,7 +272,6 @@ impl<R: Runtime> NodeTask<R> {
                 Poll::Ready(Ok((length, from))) => {
                     received = true;
                     self.errors = 0;
-                    let node = Arc::clone(&self.node);
                     let mut state = node.lock();
                     // Whoever has registered a handler before this datagram was
                     // sent may count on it.
@@ -290,13 +299,13 @@ impl<R: Runtime> NodeTask<R> {
     }
 
     /// Tells whoever waits.
-    fn tell(&mut self) {
+    fn tell(&mut self, node: &NodeHandle<R>) {
         for event in self.events.drain(..) {
             tracing::debug!(?event, "peer");
-            self.node.peer_events.send(&event);
+            node.peer_events.send(&event);
         }
         if std::mem::take(&mut self.news) {
-            self.node.notify();
+            node.notify();
         }
         for waker in self.wakers.drain(..) {
             waker.wake();
@@ -304,10 +313,14 @@ impl<R: Runtime> NodeTask<R> {
     }
 
     /// Before a wait: sets the alarm. `true` if it has gone off already.
-    fn prepare_to_wait(&mut self, context: &mut Context<'_>) -> bool {
-        let now = self.node.runtime.now();
+    fn prepare_to_wait(
+        &mut self,
+        node: &NodeHandle<R>,
+        context: &mut Context<'_>,
+    ) -> bool {
+        let now = node.runtime.now();
         let next = {
-            let mut state = self.node.lock();
+            let mut state = node.lock();
             if state.node.pending() == 0 {
                 state.waiters.release();
             }
@@ -318,10 +331,8 @@ impl<R: Runtime> NodeTask<R> {
     }
 
     /// Whether all is done that a node that has been stopped has to do.
-    fn is_over(&self) -> bool {
-        self.closed
-            && self.outgoing.is_empty()
-            && self.node.lock().node.queued() == 0
+    fn is_over(&self, node: &NodeHandle<R>) -> bool {
+        self.closed && self.outgoing.is_empty() && node.lock().node.queued() == 0
     }
 }
 
@@ -329,17 +340,17 @@ impl<R: Runtime> Future for NodeTask<R> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        let _entered = this.span.clone().entered();
+        let Self { node, span, worker } = &mut *self;
+        let _entered = span.enter();
         for _ in 0..TURNS {
-            let more = this.turn(context);
-            if this.closed {
-                this.handlers.clear();
-                if this.is_over() {
+            let more = worker.turn(node, context);
+            if worker.closed {
+                worker.handlers.clear();
+                if worker.is_over(node) {
                     return Poll::Ready(());
                 }
             }
-            if !more && !this.prepare_to_wait(context) {
+            if !more && !worker.prepare_to_wait(node, context) {
                 return Poll::Pending;
             }
         }
@@ -353,24 +364,24 @@ impl<R: Runtime> Drop for NodeTask<R> {
     /// The end, however it came: a runtime that shuts down drops its tasks.
     /// Nobody must wait for ever.
     fn drop(&mut self) {
-        let node = Arc::clone(&self.node);
+        let Self { node, worker, .. } = self;
         {
             let mut state = node.lock();
             state.node.close(node.runtime.now());
-            self.take_actions(&mut state);
-            for work in self.work.drain(..) {
+            worker.take_actions(&mut state);
+            for work in worker.work.drain(..) {
                 if let Work::TimedOut(late, _) = work {
-                    self.late.push(late);
+                    worker.late.push(late);
                 }
             }
-            for late in self.late.drain(..) {
-                self.wakers.extend(state.waiters.tell_late(late));
+            for late in worker.late.drain(..) {
+                worker.wakers.extend(state.waiters.tell_late(late));
             }
             state.stage = Stage::Stopped;
             state.unsent = false;
         }
-        self.news = true;
-        self.tell();
-        tracing::debug!(own = %self.own, "stopped");
+        worker.news = true;
+        worker.tell(node);
+        tracing::debug!(own = %worker.own, "stopped");
     }
 }

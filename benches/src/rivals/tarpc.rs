@@ -11,7 +11,9 @@ use tarpc::serde_transport::tcp;
 use tarpc::server::{BaseChannel, Channel as _};
 use tarpc::tokio_serde::formats::Bincode;
 
-use crate::load::{self, Server, Shape, Threads, on_tokio};
+use crate::load::{
+    self, Clock, Server, Shape, Threads, asked, client_on_tokio, on_tokio,
+};
 
 #[tarpc::service]
 trait Echo {
@@ -30,28 +32,30 @@ impl Echo for Service {
 /// Requests a second over one connection.
 pub(crate) fn rate(shape: Shape, span: Duration) -> f64 {
     let server = server(shape.threads);
-    on_tokio(shape.threads, async {
+    client_on_tokio(shape.threads, async {
         let transport = tcp::connect(server.address, Bincode::default).await;
         let transport = transport.expect("a connection");
         transport.get_ref().set_nodelay(true).expect("a socket");
         let client = EchoClient::new(Config::default(), transport).spawn();
         let content = Bytes::from(vec![7; shape.content]);
-        let askers = (0..shape.depth).map(|_| {
+        let clock = Clock::new();
+        let tasks = (0..shape.depth).map(|_| {
             let (client, content) = (client.clone(), content.clone());
-            move || {
+            let ask = move || {
                 let (client, content) = (client.clone(), content.clone());
                 async move {
                     let reply = client.echo(context::current(), content).await;
                     reply.expect("a reply");
                 }
-            }
+            };
+            asked(ask, clock.clone())
         });
-        load::rate(askers.collect(), span).await
+        load::rate(tasks.collect(), &clock, span).await
     })
 }
 
 fn server(threads: Threads) -> Server {
-    Server::start(move |started| {
+    Server::start(threads, move |started| {
         on_tokio(threads, async {
             let mut listener = tcp::listen("127.0.0.1:0", Bincode::default)
                 .await

@@ -15,7 +15,9 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
-use crate::load::{self, Server, Shape, Threads, on_tokio};
+use crate::load::{
+    self, Clock, Server, Shape, Threads, asked, client_on_tokio, on_tokio,
+};
 
 /// `message Content { bytes content = 1; }`
 #[derive(Clone, PartialEq, prost::Message)]
@@ -27,17 +29,18 @@ struct Content {
 /// Requests a second over one connection.
 pub(crate) fn rate(shape: Shape, span: Duration) -> f64 {
     let server = server(shape.threads);
-    on_tokio(shape.threads, async {
+    client_on_tokio(shape.threads, async {
         let endpoint = format!("http://{}", server.address);
         let endpoint = Endpoint::from_shared(endpoint).expect("an address");
         let endpoint = endpoint.tcp_nodelay(true);
         let channel = endpoint.connect().await.expect("a connection");
         let content = Bytes::from(vec![7; shape.content]);
-        let askers = (0..shape.depth).map(|_| {
+        let clock = Clock::new();
+        let tasks = (0..shape.depth).map(|_| {
             let (channel, content) = (channel.clone(), content.clone());
-            move || ask(channel.clone(), content.clone())
+            asked(move || ask(channel.clone(), content.clone()), clock.clone())
         });
-        load::rate(askers.collect(), span).await
+        load::rate(tasks.collect(), &clock, span).await
     })
 }
 
@@ -52,7 +55,7 @@ async fn ask(channel: Channel, content: Bytes) {
 }
 
 fn server(threads: Threads) -> Server {
-    Server::start(move |started| {
+    Server::start(threads, move |started| {
         on_tokio(threads, async {
             let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into());
             let incoming = incoming.expect("a port").with_nodelay(Some(true));

@@ -9,12 +9,12 @@ use zeromq::{
     SocketSend as _, ZmqMessage,
 };
 
-use crate::load::{Clock, Server, Shape, Threads, on_tokio};
+use crate::load::{Clock, Server, Shape, Threads, client_on_tokio, on_tokio};
 
 /// Round trips a second over one connection.
 pub(crate) fn rate(shape: Shape, span: Duration) -> f64 {
     let server = server(shape.threads);
-    on_tokio(shape.threads, async {
+    client_on_tokio(shape.threads, async {
         let mut socket = DealerSocket::new();
         let address = format!("tcp://{}", server.address);
         socket.connect(&address).await.expect("a connection");
@@ -40,7 +40,7 @@ pub(crate) fn rate(shape: Shape, span: Duration) -> f64 {
 }
 
 fn server(threads: Threads) -> Server {
-    Server::start(move |started| {
+    Server::start(threads, move |started| {
         on_tokio(threads, async {
             let mut socket = RouterSocket::new();
             let bound = socket.bind("tcp://127.0.0.1:0").await.expect("a port");

@@ -6,7 +6,7 @@ use netaio_bench::both_layers;
 use netaio_proto::Layers;
 
 use crate::arguments::Arguments;
-use crate::load::{Shape, Threads};
+use crate::load::{Askers, Shape, Threads};
 use crate::report::Row;
 use crate::rows::named;
 use crate::{hashing, rivals, servers, sockets};
@@ -23,6 +23,7 @@ pub(crate) fn rows(arguments: &Arguments) -> Vec<Row> {
         threads,
         connections: 1,
         depth,
+        askers: Askers::One,
         content,
     };
     let many = Shape {
@@ -65,17 +66,19 @@ pub(crate) fn rows(arguments: &Arguments) -> Vec<Row> {
         ("smol: 1 connection, depth 8, 60,000 B", one(8, 60_000)),
     ] {
         let row = Row::new(named(name, shape.threads), "requests/s")
-            .subject("netaio-asyncstd", move || {
-                let server = servers::smol_tcp(shape.threads);
-                servers::smol_rate(server.address, shape, span)
-            })
+            .subject("netaio-asyncstd", move || netaio_smol(shape, span))
             .subject("bare async-io", move || {
                 let server = sockets::async_io::server(shape.threads);
                 sockets::async_io::rate(server.address, shape, span)
             })
             .goal("bare async-io", 0.9)
             .subject("netaio-tokio", move || netaio(&Layers::new(), shape, span));
-        rows.push(row);
+        rows.push(match with_tasks(shape) {
+            None => row,
+            Some((name, shape)) => {
+                row.subject(name, move || netaio_smol(shape, span))
+            }
+        });
     }
     rows
 }
@@ -85,13 +88,31 @@ fn netaio(layers: &Layers, shape: Shape, span: Duration) -> f64 {
     servers::tcp_rate(server.address, layers, shape, span)
 }
 
+fn netaio_smol(shape: Shape, span: Duration) -> f64 {
+    let server = servers::smol_tcp(shape.threads);
+    servers::smol_rate(server.address, shape, span)
+}
+
+/// The same work by a task for each request that is under way, if that differs.
+fn with_tasks(shape: Shape) -> Option<(&'static str, Shape)> {
+    let askers = Askers::Many;
+    let many = Shape { askers, ..shape };
+    (shape.depth == 64).then_some(("netaio, 64 tasks", many))
+}
+
 fn beside_floor(name: &str, shape: Shape, span: Duration) -> Row {
-    Row::new(named(name, shape.threads), "requests/s")
+    let row = Row::new(named(name, shape.threads), "requests/s")
         .subject("netaio", move || netaio(&Layers::new(), shape, span))
         .subject("bare tokio", move || {
             let server = sockets::tokio::server(shape.threads);
             sockets::tokio::rate(server.address, shape, span)
-        })
+        });
+    match with_tasks(shape) {
+        None => row,
+        Some((name, shape)) => {
+            row.subject(name, move || netaio(&Layers::new(), shape, span))
+        }
+    }
 }
 
 fn with_rivals(name: &str, shape: Shape, span: Duration) -> Row {

@@ -5,7 +5,7 @@ use std::thread::available_parallelism;
 use netaio_proto::Layers;
 
 use crate::arguments::Arguments;
-use crate::load::{Server, Shape, Threads};
+use crate::load::{Askers, Server, Shape, Threads};
 use crate::report::Row;
 use crate::{servers, sockets};
 
@@ -20,6 +20,7 @@ pub(crate) fn rows(arguments: &Arguments) -> Vec<Row> {
         threads: Threads(cores.saturating_sub(2).max(2)),
         connections: 64,
         depth: 16,
+        askers: Askers::One,
         content: 64,
     };
     let netaio = |threads| servers::tcp(threads, Layers::new());

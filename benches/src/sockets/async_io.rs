@@ -2,17 +2,19 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_io::Async;
 use bytes::BytesMut;
 use futures_util::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{body, buffer, put_frame, turn_round};
-use crate::load::{Clock, Server, Shape, Threads, on_smol};
+use crate::load::{
+    Clock, Server, Shape, Threads, client_on_smol, on_smol, rate_on_smol,
+};
 
 pub(crate) fn server(threads: Threads) -> Server {
-    Server::start(move |started| {
+    Server::start(threads, move |started| {
         on_smol(threads, |executor| async move {
             let listener = Async::<TcpListener>::bind(([127, 0, 0, 1], 0));
             let listener = listener.expect("a port");
@@ -42,7 +44,7 @@ async fn echo(mut stream: Async<TcpStream>) {
 
 /// Round trips a second.
 pub(crate) fn rate(server: SocketAddr, shape: Shape, span: Duration) -> f64 {
-    on_smol(shape.threads, |executor| async move {
+    client_on_smol(shape.threads, |executor| async move {
         let mut streams = Vec::new();
         for _ in 0..shape.connections {
             let stream = Async::<TcpStream>::connect(server).await;
@@ -51,18 +53,9 @@ pub(crate) fn rate(server: SocketAddr, shape: Shape, span: Duration) -> f64 {
             streams.push(stream);
         }
         let clock = Clock::new();
-        let start = Instant::now();
-        let tasks: Vec<_> = streams
-            .into_iter()
-            .map(|stream| executor.spawn(ask(stream, shape, clock.clone())))
-            .collect();
-        smol::Timer::after(span).await;
-        clock.stop();
-        let mut count = 0;
-        for task in tasks {
-            count += task.await;
-        }
-        count as f64 / start.elapsed().as_secs_f64()
+        let tasks = streams.into_iter();
+        let tasks = tasks.map(|stream| ask(stream, shape, clock.clone()));
+        rate_on_smol(&executor, tasks.collect(), &clock, span).await
     })
 }
 

@@ -1,16 +1,16 @@
 //! Bare TCP streams on tokio.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{body, buffer, put_frame, turn_round};
-use crate::load::{Clock, Server, Shape, Threads, on_tokio};
+use crate::load::{self, Clock, Server, Shape, Threads, client_on_tokio, on_tokio};
 
 pub(crate) fn server(threads: Threads) -> Server {
-    Server::start(move |started| {
+    Server::start(threads, move |started| {
         on_tokio(threads, async {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let address = listener.local_addr().expect("an address");
@@ -44,7 +44,7 @@ async fn echo(mut stream: TcpStream) {
 
 /// Round trips a second.
 pub(crate) fn rate(server: SocketAddr, shape: Shape, span: Duration) -> f64 {
-    on_tokio(shape.threads, async {
+    client_on_tokio(shape.threads, async {
         let mut streams = Vec::new();
         for _ in 0..shape.connections {
             let stream = TcpStream::connect(server).await.expect("a connection");
@@ -52,18 +52,9 @@ pub(crate) fn rate(server: SocketAddr, shape: Shape, span: Duration) -> f64 {
             streams.push(stream);
         }
         let clock = Clock::new();
-        let start = Instant::now();
-        let tasks: Vec<_> = streams
-            .into_iter()
-            .map(|stream| tokio::spawn(ask(stream, shape, clock.clone())))
-            .collect();
-        tokio::time::sleep(span).await;
-        clock.stop();
-        let mut count = 0;
-        for task in tasks {
-            count += task.await.expect("it goes on until the end");
-        }
-        count as f64 / start.elapsed().as_secs_f64()
+        let tasks = streams.into_iter();
+        let tasks = tasks.map(|stream| ask(stream, shape, clock.clone()));
+        load::rate(tasks.collect(), &clock, span).await
     })
 }
 

@@ -7,10 +7,10 @@ use bytes::BytesMut;
 use tokio::net::UdpSocket;
 
 use super::{body, put_frame};
-use crate::load::{Clock, Server, Threads, on_tokio};
+use crate::load::{Clock, Server, Threads, client_on_tokio, on_tokio};
 
 pub(crate) fn server() -> Server {
-    Server::start(|started| {
+    Server::start(Threads::ONE, |started| {
         on_tokio(Threads::ONE, async {
             let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
             let address = socket.local_addr().expect("an address");
@@ -39,7 +39,7 @@ pub(crate) fn rate(
     content: usize,
     span: Duration,
 ) -> f64 {
-    on_tokio(Threads::ONE, async {
+    client_on_tokio(Threads::ONE, async {
         let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
         let mut frame = BytesMut::new();
         put_frame(&mut frame, 0, &body(content));
