@@ -106,6 +106,10 @@ fn beside_floor(name: &str, shape: Shape, span: Duration) -> Row {
         .subject("bare tokio", move || {
             let server = sockets::tokio::server(shape.threads);
             sockets::tokio::rate(server.address, shape, span)
+        })
+        .subject("bare tokio, handed over", move || {
+            let server = sockets::tokio::server(shape.threads);
+            sockets::tokio::handed_over::rate(server.address, shape, span)
         });
     match with_tasks(shape) {
         None => row,

@@ -1,5 +1,7 @@
 //! Bare TCP streams on tokio.
 
+pub(crate) mod handed_over;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
