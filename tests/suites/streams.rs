@@ -5,6 +5,7 @@
 use std::future::{Future, IntoFuture as _};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -155,6 +156,91 @@ fn a_request_times_out_though_the_other_end_never_stops_talking() {
         let timed_out = matches!(outcome, Err(RequestError::TimedOut { .. }));
         assert!(timed_out, "{outcome:?}");
     });
+}
+
+/// A pipe that counts what is written to it at once.
+struct Counted(tokio::io::DuplexStream, Count);
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.1.add();
+        Pin::new(&mut self.0).poll_write(context, buffer)
+    }
+
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+#[test]
+fn requests_of_many_tasks_leave_in_few_writes() {
+    const TASKS: usize = 32;
+    const EACH: usize = 20;
+    // With one worker it is certain who runs next: whoever was woken last.
+    let one_worker = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let writes = Count::default();
+    let counted = writes.clone();
+    one_worker.block_on(async move {
+        let server = ends::server(&Tokio::default());
+        // All are answered at once, and ask again.
+        let all = Arc::new(tokio::sync::Barrier::new(TASKS));
+        server.on(
+            (MessageType::REQUEST_URI, "together"),
+            move |m: Incoming| {
+                let all = Arc::clone(&all);
+                async move {
+                    all.wait().await;
+                    m.respond("")
+                }
+            },
+        );
+        let (here, there) = tokio::io::duplex(65_536);
+        server.serve_stream(there, nowhere()).unwrap();
+        let client = TcpClient::builder().server("other end").build();
+        let here = Counted(here, counted);
+        client.connect_stream("other end", nowhere(), here).unwrap();
+        let asking = (0..TASKS).map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                for _ in 0..EACH {
+                    client.request("together").timeout(LONG).await.unwrap();
+                }
+            })
+        });
+        for asking in asking.collect::<Vec<_>>() {
+            asking.await.unwrap();
+        }
+    });
+    let writes = writes.get();
+    assert!(writes < TASKS * EACH / 4, "{writes} writes");
 }
 
 #[cfg(unix)]

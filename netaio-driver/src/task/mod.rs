@@ -49,6 +49,8 @@ struct Worker<R: Runtime, S> {
     /// Bytes that wait to be written.
     queued: usize,
     wakers: Vec<Waker>,
+    /// How many it has woken since the last wait.
+    woken: usize,
     /// Where bytes are read into, while it is not with the connection.
     decoder: Option<FrameDecoder>,
     /// When the connection has something to do, as it said before the last wait, or
@@ -85,7 +87,8 @@ enum Rest {
 /// before the others.
 #[derive(Clone, Copy, PartialEq)]
 enum Gathering {
-    /// At most one request waits for a reply: nobody else is there.
+    /// Nobody else is there: at most one request waits for a reply, and at most one
+    /// was answered lately.
     No,
     /// Others go first at the next request.
     Next,
@@ -130,6 +133,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             dispatches: VecDeque::new(),
             queued: 0,
             wakers: Vec::new(),
+            woken: 0,
             decoder: None,
             due: None,
             rest: Rest::Busy,

@@ -297,6 +297,7 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         if std::mem::take(&mut self.news) {
             link.notify();
         }
+        self.woken += self.wakers.len();
         for waker in self.wakers.drain(..) {
             waker.wake();
         }
@@ -396,9 +397,11 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         }
         let next = state.connection.poll_timeout();
         self.due = next;
-        self.gathering = match state.connection.pending() {
-            0 | 1 => Gathering::No,
-            _ => Gathering::Next,
+        let woken = std::mem::take(&mut self.woken);
+        self.gathering = if woken > 1 || state.connection.pending() > 1 {
+            Gathering::Next
+        } else {
+            Gathering::No
         };
         drop(state);
         self.wake(link);
