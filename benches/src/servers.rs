@@ -45,15 +45,15 @@ pub(crate) fn tcp_rate(
     span: Duration,
 ) -> f64 {
     client_on_tokio(shape.threads, async {
-        let mut links = Vec::new();
+        let mut clients = Vec::new();
         for _ in 0..shape.connections {
             let builder = TcpClient::builder().server(server);
             let client = builder.layers(layers.clone()).build();
             client.connect().await.expect("a connection");
-            links.push(client);
+            clients.push(client);
         }
         let clock = Clock::new();
-        load::rate(tasks(links, shape, &clock), &clock, span).await
+        load::rate(tasks(clients, shape, &clock), &clock, span).await
     })
 }
 

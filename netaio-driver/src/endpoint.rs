@@ -25,8 +25,8 @@ pub(crate) struct Endpoint<I> {
     /// How many lines are logged about what peers and handlers do.
     pub(crate) log: Arc<LogLimit>,
     auth_error: Mutex<Option<Arc<AuthErrorHandler>>>,
-    /// Of connections that have ended.
-    ended: Mutex<Counters>,
+    /// Of connections that have ended, and how many those are.
+    ended: Mutex<(Counters, u64)>,
 }
 
 struct Routes<I> {
@@ -178,12 +178,24 @@ impl<I> Endpoint<I> {
         lock(&self.auth_error).clone()
     }
 
+    /// Adds what has been done by what is over. A connection counts as open until
+    /// then, and not any more afterwards: its lock must be held.
     pub(crate) fn add_ended(&self, counters: Counters) {
-        *lock(&self.ended) += counters;
+        let mut ended = lock(&self.ended);
+        ended.0 += counters;
+        ended.1 += 1;
     }
 
-    pub(crate) fn ended(&self) -> Counters {
-        *lock(&self.ended)
+    /// What all connections have done, those included that `open` sums up.
+    pub(crate) fn counters(&self, open: impl Fn() -> Counters) -> Counters {
+        loop {
+            let (mut counters, ended) = *lock(&self.ended);
+            counters += open();
+            // One that has ended meanwhile may be in both, or in neither.
+            if lock(&self.ended).1 == ended {
+                return counters;
+            }
+        }
     }
 
     /// Changes the routes. What is removed is dropped after the lock has been

@@ -557,9 +557,16 @@ impl LinkState {
         }
     }
 
-    pub(crate) fn set_closed(&mut self, reason: CloseReason) {
+    /// Notes that the connection is over, and adds what it has done to that of the
+    /// others of its endpoint.
+    pub(crate) fn set_closed<I>(
+        &mut self,
+        endpoint: &Endpoint<I>,
+        reason: CloseReason,
+    ) {
         self.closed = Some(reason);
         self.task = None;
+        endpoint.add_ended(self.connection.counters());
     }
 
     /// Gives back memory that an idle connection does not need.
@@ -585,6 +592,20 @@ impl<R: Runtime> fmt::Debug for Link<R> {
             .field("closed", &self.close_reason())
             .finish()
     }
+}
+
+/// What those of these connections have done that are not over.
+pub(crate) fn sum_open<R: Runtime>(
+    links: impl IntoIterator<Item = Link<R>>,
+) -> Counters {
+    let mut sum = Counters::default();
+    for link in links {
+        let state = link.lock();
+        if state.closed.is_none() {
+            sum += state.connection.counters();
+        }
+    }
+    sum
 }
 
 /// Secret bytes that nobody has had before.

@@ -162,9 +162,9 @@ impl<R: Runtime> RequestBuilder<R> {
     /// of its reply: one task can ask many things, and then take the replies one
     /// after the other.
     ///
-    /// If it cannot be sent at once (there is no connection yet, or no room, or it
-    /// takes long to seal), it is when the future is awaited. Costs no task, and
-    /// no allocation then.
+    /// Its time counts from here. If it cannot be sent at once (there is no
+    /// connection yet, or no room, or it takes long to seal), it is when the future
+    /// is awaited, and its time counts from there.
     pub fn start(mut self) -> PendingReply<R> {
         self.send(None)
     }

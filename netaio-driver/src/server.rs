@@ -20,7 +20,7 @@ use crate::builder::ServerBuilder;
 use crate::endpoint::{Endpoint, lock};
 use crate::events::{ConnectionEvent, ConnectionEvents, Events, PeerEvents};
 use crate::handler::{AuthFailure, Incoming, IntoOutcome, handler_methods};
-use crate::link::{Link, LinkLabel, Owner, fresh_seed};
+use crate::link::{Link, LinkLabel, Owner, fresh_seed, sum_open};
 use crate::log_limit::Topic;
 use crate::peers::{SharedPeers, peer_methods};
 use crate::pubsub::pubsub_methods;
@@ -225,12 +225,8 @@ impl<R: Runtime> TcpServer<R> {
 
     /// What all connections, open and ended, have done so far.
     pub fn counters(&self) -> Counters {
-        let links = self.links();
-        let mut counters = self.inner.endpoint.ended();
-        for link in links.iter().filter(|link| !link.is_closed()) {
-            counters += link.counters();
-        }
-        counters
+        let open = || sum_open(self.links());
+        self.inner.endpoint.counters(open)
     }
 
     handler_methods!(Incoming<R>);

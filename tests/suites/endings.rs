@@ -22,6 +22,7 @@ on_every_runtime![
     a_message_without_its_inner_auth_never_reaches_a_handler,
     the_auth_error_handler_decides_what_is_answered,
     one_bad_message_does_not_end_a_connection,
+    counters_never_go_back_while_connections_end,
     too_many_bad_messages_end_a_connection,
     dropping_the_client_closes_its_connections,
     dropping_the_client_flushes_what_it_sent,
@@ -298,6 +299,36 @@ async fn one_bad_message_does_not_end_a_connection<R: TestRuntime>(runtime: R) {
     })
     .await;
     assert_eq!(server.counters().rejected, 2);
+}
+
+async fn counters_never_go_back_while_connections_end<R: TestRuntime>(runtime: R) {
+    const ROUNDS: u64 = 100;
+    let server = ends::server(&runtime);
+    let address = listen(&server).await;
+    let counted = server.clone();
+    let counting = off_thread(move || {
+        let (mut last, mut reads) = (0, 0);
+        while last < ROUNDS {
+            let now = counted.counters().frames_in;
+            assert!(now >= last, "{now} after {last}");
+            last = now;
+            reads += 1;
+        }
+        reads
+    });
+    let asking = async {
+        for _ in 0..ROUNDS {
+            let client = ends::client(&runtime, address);
+            client.connect().await.unwrap();
+            client.request("echo").await.unwrap();
+        }
+    };
+    let (reads, ()) =
+        soon(&runtime, futures_util::future::join(counting, asking)).await;
+    assert!(reads > 0);
+    let links = || server.links().is_empty();
+    eventually(&runtime, "all have ended", links).await;
+    assert_eq!(server.counters().frames_in, ROUNDS);
 }
 
 async fn too_many_bad_messages_end_a_connection<R: TestRuntime>(runtime: R) {

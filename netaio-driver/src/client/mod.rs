@@ -23,7 +23,7 @@ use crate::endpoint::{Endpoint, lock};
 use crate::events::{ConnectionEvent, ConnectionEvents, Events, PeerEvents};
 use crate::handler::{AuthFailure, Incoming, IntoOutcome, handler_methods};
 use crate::known_server::{Attempt, KnownServer, ServerOptions};
-use crate::link::{Link, LinkLabel, Owner, Submitted};
+use crate::link::{Link, LinkLabel, Owner, Submitted, sum_open};
 use crate::peers::{SharedPeers, peer_methods};
 use crate::reconnect::{AutoReconnectTimeoutHandler, Cause};
 use crate::reply::ReplyFuture;
@@ -264,13 +264,11 @@ impl<R: Runtime> TcpClient<R> {
 
     /// What all connections, open and ended, have done so far.
     pub fn counters(&self) -> Counters {
-        let mut counters = self.inner.endpoint.ended();
-        for server in lock(&self.inner.servers).values() {
-            if let Some(link) = server.last_link().filter(|l| !l.is_closed()) {
-                counters += link.counters();
-            }
-        }
-        counters
+        let open = || {
+            let servers = lock(&self.inner.servers);
+            sum_open(servers.values().filter_map(|server| server.last_link()))
+        };
+        self.inner.endpoint.counters(open)
     }
 
     // --- messages ---

@@ -214,7 +214,7 @@ impl<R: Runtime, S> Drop for ConnectionTask<R, S> {
             for late in self.worker.timeouts.drain(..) {
                 wakers.extend(state.waiters.tell_late(late));
             }
-            state.set_closed(CloseReason::Local);
+            state.set_closed(&self.link.shared().endpoint, CloseReason::Local);
         }
         wakers.into_iter().for_each(Waker::wake);
         self.link.notify();

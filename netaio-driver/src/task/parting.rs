@@ -87,13 +87,11 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         }
         let reason = &parting.reason;
         tracing::debug!(remote = %link.remote(), %reason, "disconnected");
-        let counters = {
+        {
             let mut state = link.lock();
-            state.set_closed(reason.clone());
+            state.set_closed(&link.shared().endpoint, reason.clone());
             state.connection.release_buffers();
-            state.connection.counters()
-        };
-        link.shared().endpoint.add_ended(counters);
+        }
         link.notify();
         if let Some(owner) = link.shared().owner.upgrade() {
             owner.ended(link, reason);

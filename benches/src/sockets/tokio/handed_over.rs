@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -138,8 +139,8 @@ impl Future for Owner {
                     Poll::Pending => break,
                 }
             }
-            let mut room = [0; 16 * 1024];
-            let mut room = ReadBuf::new(&mut room);
+            let mut room = [const { MaybeUninit::uninit() }; 16 * 1024];
+            let mut room = ReadBuf::uninit(&mut room);
             let read = Pin::new(&mut this.stream).poll_read(context, &mut room);
             if ready!(read).is_err() || room.filled().is_empty() {
                 return Poll::Ready(());
