@@ -208,14 +208,11 @@ where
     F: Future<Output = u64> + Send + 'static,
 {
     let start = Instant::now();
-    let tasks: Vec<_> = tasks.into_iter().map(tokio::spawn).collect();
-    tokio::time::sleep(span).await;
-    clock.stop();
-    let mut count = 0;
-    for task in tasks {
-        count += task.await.expect("it goes on until the end");
-    }
-    count as f64 / start.elapsed().as_secs_f64()
+    let tasks = tasks
+        .into_iter()
+        .map(tokio::spawn)
+        .map(|task| async { task.await.expect("it goes on until the end") });
+    counted(tasks.collect(), tokio::time::sleep(span), clock).await / since(start)
 }
 
 /// The same on smol.
@@ -229,14 +226,27 @@ where
     F: Future<Output = u64> + Send + 'static,
 {
     let start = Instant::now();
-    let tasks: Vec<_> = tasks.into_iter().map(|task| executor.spawn(task)).collect();
-    smol::Timer::after(span).await;
+    let tasks = tasks.into_iter().map(|task| executor.spawn(task));
+    counted(tasks.collect(), smol::Timer::after(span), clock).await / since(start)
+}
+
+/// How many answers these tasks, which run, have had when the time is over.
+async fn counted(
+    tasks: Vec<impl Future<Output = u64>>,
+    time: impl Future,
+    clock: &Clock,
+) -> f64 {
+    time.await;
     clock.stop();
     let mut count = 0;
     for task in tasks {
         count += task.await;
     }
-    count as f64 / start.elapsed().as_secs_f64()
+    count as f64
+}
+
+fn since(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64()
 }
 
 /// Asks again as soon as it is answered, until the time is over; gives how many

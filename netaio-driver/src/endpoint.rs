@@ -25,8 +25,15 @@ pub(crate) struct Endpoint<I> {
     /// How many lines are logged about what peers and handlers do.
     pub(crate) log: Arc<LogLimit>,
     auth_error: Mutex<Option<Arc<AuthErrorHandler>>>,
-    /// Of connections that have ended, and how many those are.
-    ended: Mutex<(Counters, u64)>,
+    ended: Mutex<Ended>,
+}
+
+/// What has been done by what is over.
+#[derive(Clone, Copy, Default)]
+struct Ended {
+    counters: Counters,
+    /// How often something was added.
+    additions: u64,
 }
 
 struct Routes<I> {
@@ -182,17 +189,18 @@ impl<I> Endpoint<I> {
     /// then, and not any more afterwards: its lock must be held.
     pub(crate) fn add_ended(&self, counters: Counters) {
         let mut ended = lock(&self.ended);
-        ended.0 += counters;
-        ended.1 += 1;
+        ended.counters += counters;
+        ended.additions += 1;
     }
 
     /// What all connections have done, those included that `open` sums up.
     pub(crate) fn counters(&self, open: impl Fn() -> Counters) -> Counters {
         loop {
-            let (mut counters, ended) = *lock(&self.ended);
+            let ended = *lock(&self.ended);
+            let mut counters = ended.counters;
             counters += open();
             // One that has ended meanwhile may be in both, or in neither.
-            if lock(&self.ended).1 == ended {
+            if lock(&self.ended).additions == ended.additions {
                 return counters;
             }
         }

@@ -398,6 +398,21 @@ mod tests {
     }
 
     #[test]
+    fn room_for_what_comes_together_is_kept_when_a_little_comes_between() {
+        let little = Message::new(MessageType::OK, "a", "").unwrap();
+        let little = little.encode().unwrap();
+        let mut decoder = FrameDecoder::new();
+        let much = little.repeat(2_000);
+        decoder.push(&much);
+        decode_all(&mut decoder);
+        for _ in 0..6 {
+            decoder.push(&little);
+            decode_all(&mut decoder);
+        }
+        assert!(decoder.recv_buffer().len() >= much.len() / 2);
+    }
+
+    #[test]
     fn an_empty_decoder_gives_its_buffer_back() {
         let mut decoder = FrameDecoder::new();
         decoder.push(b"1");

@@ -361,7 +361,7 @@ fn a_runtime_that_stops_leaves_nobody_waiting() {
         .enable_all()
         .build()
         .unwrap();
-    let (link, mut request) = first.block_on(async {
+    let (client, link, mut request) = first.block_on(async {
         let server = TcpServer::new();
         server.on((MessageType::REQUEST_URI, "hang"), |_: Incoming| {
             std::future::pending::<()>()
@@ -373,9 +373,11 @@ fn a_runtime_that_stops_leaves_nobody_waiting() {
         let early =
             tokio::time::timeout(Duration::from_millis(20), &mut request).await;
         assert!(early.is_err());
-        (link, request)
+        (client, link, request)
     });
     drop(first);
+    // What it has done is not forgotten.
+    assert_eq!(client.counters().requests, 1);
     run::<Tokio, _>(Flavour::OneThread, |runtime| async move {
         let outcome = soon(&runtime, &mut request).await;
         assert!(outcome.is_err());

@@ -35,10 +35,11 @@ pub(crate) fn rate(server: SocketAddr, shape: Shape, span: Duration) -> f64 {
                 answered: Vec::new(),
             });
             for _ in 0..shape.depth {
-                let (shared, body) = (Arc::clone(&shared), body(shape.content));
+                let shared = Arc::clone(&shared);
+                let body: Arc<[u8]> = body(shape.content).into();
                 let ask = move || Ask {
                     shared: Arc::clone(&shared),
-                    body: body.clone(),
+                    body: Arc::clone(&body),
                     number: None,
                 };
                 tasks.push(asked(ask, clock.clone()));
@@ -69,7 +70,7 @@ impl Shared {
 /// A request and its answer.
 struct Ask {
     shared: Arc<Shared>,
-    body: Vec<u8>,
+    body: Arc<[u8]>,
     /// Of the request, once it has been handed over.
     number: Option<u64>,
 }
