@@ -746,7 +746,7 @@ impl<R: Runtime> Inner<R> {
             kind: TimeoutKind::Request,
             server: timed_out.context.server.into(),
             error,
-            context: Some(timed_out.context),
+            context: Some(*timed_out.context),
             link: 0,
         };
         self.timeouts.tell(&self.runtime, &self.endpoint.log, event);

@@ -204,16 +204,16 @@ pub(crate) use timeout_methods;
 /// the caller.
 #[derive(Debug)]
 pub(crate) struct TimedOut {
-    pub(crate) context: TimeoutContext,
+    pub(crate) context: Box<TimeoutContext>,
 }
 
 impl TimedOut {
-    pub(crate) fn new(context: TimeoutContext) -> Self {
+    pub(crate) fn new(context: Box<TimeoutContext>) -> Self {
         Self { context }
     }
 
     /// What the caller gets.
     pub(crate) fn error(&self) -> RequestError {
-        RequestError::TimedOut(Box::new(self.context.clone()))
+        RequestError::TimedOut(self.context.clone())
     }
 }

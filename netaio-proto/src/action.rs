@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 use core::net::SocketAddr;
+use core::num::NonZeroU64;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -51,8 +52,8 @@ pub enum Action {
     TimedOut {
         /// The request.
         request: RequestId,
-        /// What was asked, and how long was waited.
-        context: TimeoutContext,
+        /// What was asked, and how long was waited. In a box, as it is large.
+        context: Box<TimeoutContext>,
     },
     /// A request of ours ended without an answer, and not by a timeout.
     Failed {
@@ -121,13 +122,14 @@ pub enum LayerKind {
 #[derive(PartialEq, Eq)]
 #[must_use = "a message stays in flight until its token is given back"]
 pub struct ReplyToken {
-    pub(crate) connection: u64,
+    /// Not zero, so that no token needs no room of its own.
+    pub(crate) connection: NonZeroU64,
     /// The slot, and its generation: two words are handed on in registers.
     place: u64,
 }
 
 impl ReplyToken {
-    pub(crate) fn new(connection: u64, slot: u32, generation: u32) -> Self {
+    pub(crate) fn new(connection: NonZeroU64, slot: u32, generation: u32) -> Self {
         let place = u64::from(slot) << 32 | u64::from(generation);
         Self { connection, place }
     }

@@ -49,6 +49,8 @@ pub struct FrameDecoder {
     start: usize,
     end: usize,
     room: usize,
+    /// The header of the next frame, once it is there.
+    next: Option<Header>,
 }
 
 /// A frame that cannot be used. It has been passed over: what follows it in the
@@ -95,12 +97,17 @@ impl FrameDecoder {
         let count = count.min(room);
         // As much as has come lately: twice when that was all there was room for,
         // and slowly less when it was little.
-        if count == room {
-            self.room = room.saturating_mul(2).clamp(LEAST_ROOM, MOST_ROOM);
+        self.room = if count == room {
+            room.saturating_mul(2).clamp(LEAST_ROOM, MOST_ROOM)
         } else if count < self.room / 4 {
-            self.room = (self.room - self.room / 8).max(LEAST_ROOM);
-        }
+            (self.room - self.room / 8).max(LEAST_ROOM)
+        } else {
+            self.room.max(count)
+        };
         self.end = self.end.saturating_add(count);
+        if self.next.is_none() {
+            self.next = Header::decode(self.pending());
+        }
     }
 
     /// Takes in a copy of `bytes`.
@@ -123,19 +130,22 @@ impl FrameDecoder {
     }
 
     /// The header of the next frame, once it is there.
+    #[inline]
     pub fn header(&self) -> Option<Header> {
-        Header::decode(self.pending())
+        self.next
     }
 
     /// Whether the next frame is there as a whole.
+    #[inline]
     pub fn has_frame(&self) -> bool {
-        self.header()
+        self.next
             .is_some_and(|header| header.frame_length() <= self.buffered())
     }
 
     /// The next frame as it is, unchecked; `None` until it is there as a whole.
+    #[inline]
     pub fn peek(&self) -> Option<Frame<'_>> {
-        Frame::parse(self.pending())
+        Frame::cut(self.next?, self.pending())
     }
 
     /// The next frame, checked for form and checksum; `None` until it is there
@@ -162,7 +172,7 @@ impl FrameDecoder {
         &mut self,
         types: &MessageTypes,
     ) -> Option<Result<Checked, Box<BadFrame>>> {
-        let frame = Frame::parse(self.pending())?;
+        let frame = self.peek()?;
         match verdict(&frame, types) {
             Ok(()) => Some(Ok(Checked(frame.header))),
             Err(error) => {
@@ -187,12 +197,11 @@ impl FrameDecoder {
     /// Passes over the next frame without decoding it; `false` while it is not
     /// there as a whole.
     pub fn skip_frame(&mut self) -> bool {
-        let Some(frame) = Frame::parse(self.pending()) else {
-            return false;
-        };
-        let length = frame.length();
-        self.skip(length);
-        true
+        let length = self.peek().map(|frame| frame.length());
+        length.is_some_and(|length| {
+            self.skip(length);
+            true
+        })
     }
 
     /// Gives back the buffer if there is nothing in it.
@@ -225,6 +234,7 @@ impl FrameDecoder {
     #[inline]
     fn skip(&mut self, length: usize) {
         self.start = self.start.saturating_add(length).min(self.end);
+        self.next = Header::decode(self.pending());
     }
 
     /// Moves what is pending to the front and grows the buffer if need be.
@@ -410,6 +420,28 @@ mod tests {
             decode_all(&mut decoder);
         }
         assert!(decoder.recv_buffer().len() >= much.len() / 2);
+    }
+
+    #[test]
+    fn room_that_is_used_is_kept_though_it_is_never_filled() {
+        let little = Message::new(MessageType::OK, "a", "").unwrap();
+        let much = little.encode().unwrap().repeat(250);
+        let mut decoder = FrameDecoder::new();
+        decoder.push(&much.repeat(2));
+        decode_all(&mut decoder);
+        let read = |decoder: &mut FrameDecoder, bytes: &[u8]| {
+            let room = decoder.recv_buffer();
+            assert!(room.len() > bytes.len());
+            room[..bytes.len()].copy_from_slice(bytes);
+            decoder.received(bytes.len());
+            decode_all(decoder);
+        };
+        for _ in 0..100 {
+            for _ in 0..2 {
+                read(&mut decoder, &little.encode().unwrap());
+            }
+            read(&mut decoder, &much);
+        }
     }
 
     #[test]

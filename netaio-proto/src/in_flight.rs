@@ -9,6 +9,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::num::NonZeroU64;
 
 use smallvec::SmallVec;
 
@@ -108,7 +109,7 @@ enum EntryState {
 /// All unanswered requests of an endpoint.
 #[derive(Debug)]
 pub(crate) struct InFlight {
-    connection: u64,
+    connection: NonZeroU64,
     /// Whether replies to requests without an id keep their order.
     in_order: bool,
     entries: Vec<Entry>,
@@ -124,7 +125,7 @@ impl InFlight {
     /// `connection` tells the tokens of one connection from those of others.
     pub(crate) fn new(connection: u64, in_order: bool) -> Self {
         Self {
-            connection,
+            connection: NonZeroU64::new(connection).unwrap_or(NonZeroU64::MIN),
             in_order,
             entries: Vec::new(),
             free: Vec::new(),
@@ -258,7 +259,8 @@ impl InFlight {
         self.held_bytes = 0;
         self.bytes = 0;
         // Tokens given out before must not fit what may come.
-        self.connection = self.connection.wrapping_add(1);
+        let next = self.connection.checked_add(1);
+        self.connection = next.unwrap_or(NonZeroU64::MIN);
     }
 
     /// Gives back memory if nothing is in flight.

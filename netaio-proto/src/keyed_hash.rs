@@ -1,6 +1,6 @@
 //! The hash of tables whose keys somebody else may choose.
 
-use core::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use core::hash::BuildHasher;
 
 use siphasher::sip::SipHasher13;
 
@@ -26,30 +26,5 @@ impl BuildHasher for KeyedHash {
 
     fn build_hasher(&self) -> SipHasher13 {
         SipHasher13::new_with_keys(self.keys.0, self.keys.1)
-    }
-}
-
-/// The hash of tables whose keys are random numbers of our own, which nobody can
-/// choose: the number itself.
-pub(crate) type RandomKeys = BuildHasherDefault<RandomKey>;
-
-/// See [`RandomKeys`].
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct RandomKey(u64);
-
-impl Hasher for RandomKey {
-    fn write(&mut self, bytes: &[u8]) {
-        // Keys are numbers; of anything else each byte counts.
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        self.0 = key;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }

@@ -34,7 +34,8 @@ impl OutgoingShare {
     /// Notes that now so many bytes of this connection wait.
     pub(crate) fn update(&mut self, queued: usize) {
         let counted = if queued < STEP { 0 } else { queued };
-        if counted.abs_diff(self.counted) < STEP && counted != 0 {
+        let little = counted.abs_diff(self.counted) < STEP && counted != 0;
+        if little || counted == self.counted {
             return;
         }
         if counted >= self.counted {

@@ -46,7 +46,8 @@ impl Add<Duration> for Instant {
     type Output = Self;
 
     fn add(self, span: Duration) -> Self {
-        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        let micros = span.as_secs().saturating_mul(1_000_000);
+        let micros = micros.saturating_add(u64::from(span.subsec_micros()));
         Self(self.0.saturating_add(micros))
     }
 }

@@ -152,7 +152,7 @@ fn timed_out(node: &mut Node, now: u64) -> TimeoutContext {
     node.handle_timeout(at(now));
     let told = told(node);
     match &told[..] {
-        [Action::TimedOut { context, .. }] => context.clone(),
+        [Action::TimedOut { context, .. }] => (**context).clone(),
         _ => panic!("{told:?}"),
     }
 }

@@ -222,7 +222,7 @@ impl<S: Server> Pair<S> {
         let (id, outcome) = match action {
             Action::Reply { request, message } => (request, Outcome::Reply(message)),
             Action::TimedOut { request, context } => {
-                (request, Outcome::TimedOut(context))
+                (request, Outcome::TimedOut(*context))
             }
             Action::Failed { request, error } => (request, Outcome::Failed(error)),
             other => return self.actions.push(other),

@@ -236,6 +236,34 @@ fn an_error_that_names_no_request_is_not_for_one_that_was_passed_over() {
     assert_eq!(ended, [answered, unknown]);
 }
 
+/// Places in the table are used again: who is first there was not sent first.
+#[test]
+fn a_peer_that_stops_repeating_ids_answers_the_oldest_first() {
+    let mut client = client(EndpointConfig::default());
+    let ask = |client: &mut Connection| {
+        let asked = Request::new(request("echo", ""));
+        client.request(at(0), asked).unwrap()
+    };
+    let answered = |client: &mut Connection, fields: AuthFields| {
+        let reply = message(MessageType::RESPOND_URI, "echo", "");
+        let reply = reply.with_fields(fields).encode().unwrap();
+        client.handle_input(at(0), &reply);
+        match &poll_all(client)[..] {
+            [Action::Reply { request, .. }] => *request,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (first, second) = (ask(&mut client), ask(&mut client));
+    let sent = frames(&written(&mut client));
+    assert_eq!(answered(&mut client, sent[0].fields().clone()), first);
+    let third = ask(&mut client);
+    assert_eq!(third.slot(), first.slot());
+    assert_eq!(answered(&mut client, AuthFields::new()), second);
+    let fourth = ask(&mut client);
+    assert_eq!(answered(&mut client, AuthFields::new()), third);
+    assert_eq!(answered(&mut client, AuthFields::new()), fourth);
+}
+
 #[test]
 fn a_wrong_secret_ends_a_request_at_once_as_unauthorized() {
     let wrong = Layers::new().auth(HmacAuthPlugin::new("wrong"));

@@ -716,7 +716,7 @@ impl<R: Runtime> Owner<R> for Inner<R> {
             kind: TimeoutKind::Request,
             server,
             error,
-            context: Some(timed_out.context),
+            context: Some(*timed_out.context),
             link: link.id(),
         };
         self.timeouts.tell(&self.runtime, &self.endpoint.log, event);

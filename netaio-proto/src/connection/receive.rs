@@ -35,6 +35,22 @@ impl Connection {
     /// or none can come now.
     #[inline]
     fn step(&mut self, action: &mut Option<Action>) -> bool {
+        if self.actions.is_empty() && !self.is_closing() {
+            match self.next_input() {
+                Input::Frame(kind) => {
+                    self.take_frame(kind, action);
+                    return action.is_none();
+                }
+                Input::TooLate => return true,
+                Input::None => {}
+            }
+        }
+        self.step_without_input(action)
+    }
+
+    /// Apart from the way of a frame, which is short and taken often.
+    #[inline(never)]
+    fn step_without_input(&mut self, action: &mut Option<Action>) -> bool {
         if let Some(ready) = self.actions.pop_front() {
             *action = Some(ready);
             return false;
@@ -43,14 +59,6 @@ impl Connection {
             *action = self.poll_closing();
             return false;
         }
-        match self.next_input() {
-            Input::Frame(kind) => {
-                self.take_frame(kind, action);
-                return action.is_none();
-            }
-            Input::TooLate => return true,
-            Input::None => {}
-        }
         *action = self.poll_end();
         action.is_none() && self.is_closing()
     }
@@ -58,15 +66,15 @@ impl Connection {
     /// Whether there is a frame that may be taken in.
     #[inline]
     fn next_input(&mut self) -> Input {
-        if !self.decoder.has_frame() {
-            return Input::None;
-        }
         let Some(header) = self.decoder.header() else {
             return Input::None;
         };
+        if !self.decoder.has_frame() {
+            return Input::None;
+        }
         let kind = header.message_type;
         if self.stream.state == State::Open {
-            if self.holds_up() {
+            if !kind.is_reply() && self.holds_up() {
                 self.held_up.get_or_insert(self.exchange.now);
                 return Input::None;
             }

@@ -1,45 +1,82 @@
 //! What happens when: the deadlines of requests in order of time.
 //!
 //! Time never goes back, so requests that may take equally long come due in the
-//! order in which they were sent: a list is all they need. There are a few such
+//! order in which they were sent: a queue is all they need. There are a few such
 //! lanes, one for each of the spans in use; what finds none is put in order one
 //! by one.
+//!
+//! Most requests end long before they are due, and mostly in the order in which
+//! they were sent. What has ended stays in its lane until all before it have.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeSet, VecDeque};
 use core::time::Duration;
 
-use super::slots::{List, Slots};
+use super::Pending;
+use super::slots::Slots;
 use crate::time::Instant;
 
 /// Most requests wait equally long, and so do those that were given up.
 const LANES: usize = 2;
+/// What has ended may stay in a lane until it is as much as what has not, and so
+/// much more.
+const SOME: usize = 64;
 
 /// The deadlines of all requests in the table; each has one.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     lanes: [Lane; LANES],
-    others: BTreeSet<(Instant, u32)>,
+    others: BTreeSet<Deadline>,
 }
 
-/// Deadlines that were all set this span ahead, in microseconds.
+/// Deadlines that were all set this span ahead, in microseconds. The first one
+/// holds.
 #[derive(Debug, Default)]
 struct Lane {
     span: u64,
-    list: List,
+    queue: VecDeque<Deadline>,
+}
+
+/// When the request in a slot is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Deadline {
+    at: Instant,
+    slot: u32,
+    /// As much of the request's serial as there is room for: the slot may be
+    /// another one's by now.
+    serial: u32,
+}
+
+impl Deadline {
+    fn of(pending: &Pending, slot: u32) -> Self {
+        Self {
+            at: pending.deadline,
+            slot,
+            serial: pending.serial as u32,
+        }
+    }
+
+    /// Whether it is still that of the request.
+    fn holds(&self, slots: &Slots) -> bool {
+        slots.get(self.slot).is_some_and(|pending| {
+            pending.lane != LaneId::NONE && Self::of(pending, self.slot) == *self
+        })
+    }
 }
 
 /// Where a deadline is kept.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct LaneId(u8);
 
 impl LaneId {
     /// Among those that are in order one by one.
     const OTHERS: Self = Self(LANES as u8);
+    /// Nowhere.
+    const NONE: Self = Self(u8::MAX);
 }
 
 impl Deadlines {
-    /// Notes the deadline of a request that is there already, `span` ahead of
-    /// `now`, which never goes back.
+    /// Notes the deadline of a request that is there already and has none, `span`
+    /// ahead of `now`, which never goes back.
     #[inline]
     pub(super) fn insert(
         &mut self,
@@ -50,14 +87,21 @@ impl Deadlines {
     ) {
         let at = now + span;
         let lane = self.lane_for(at.as_micros() - now.as_micros());
-        if let Some(pending) = slots.get_mut(slot) {
-            pending.deadline = at;
-            pending.lane = lane;
-        }
+        let Some(pending) = slots.get_mut(slot) else {
+            return;
+        };
+        pending.deadline = at;
+        pending.lane = lane;
+        let deadline = Deadline::of(pending, slot);
         match self.lanes.get_mut(usize::from(lane.0)) {
-            Some(lane) => lane.list.append(slots, slot, |p| &mut p.in_lane),
+            Some(Lane { queue, .. }) => {
+                if queue.len() > 2 * slots.len() + SOME {
+                    queue.retain(|deadline| deadline.holds(slots));
+                }
+                queue.push_back(deadline);
+            }
             None => {
-                self.others.insert((at, slot));
+                self.others.insert(deadline);
             }
         }
     }
@@ -66,7 +110,7 @@ impl Deadlines {
     fn lane_for(&mut self, span: u64) -> LaneId {
         let mut free = LaneId::OTHERS;
         for (number, lane) in (0..).zip(&self.lanes) {
-            if lane.list.is_empty() {
+            if lane.queue.is_empty() {
                 free = LaneId(number);
             } else if lane.span == span {
                 return LaneId(number);
@@ -81,35 +125,45 @@ impl Deadlines {
     /// Forgets the deadline of a request that is still there.
     #[inline]
     pub(super) fn remove(&mut self, slots: &mut Slots, slot: u32) {
-        let Some(pending) = slots.get(slot) else {
+        let Some(pending) = slots.get_mut(slot) else {
             return;
         };
-        let (lane, at) = (pending.lane, pending.deadline);
+        let lane = core::mem::replace(&mut pending.lane, LaneId::NONE);
+        let deadline = Deadline::of(pending, slot);
         match self.lanes.get_mut(usize::from(lane.0)) {
-            Some(lane) => lane.list.unlink(slots, slot, |p| &mut p.in_lane),
+            Some(Lane { queue, .. }) if queue.front() == Some(&deadline) => {
+                queue.pop_front();
+                while queue.front().is_some_and(|first| !first.holds(slots)) {
+                    queue.pop_front();
+                }
+            }
+            Some(_) => {}
             None => {
-                self.others.remove(&(at, slot));
+                self.others.remove(&deadline);
             }
         }
     }
 
     /// The earliest deadline.
-    pub(super) fn next(&self, slots: &Slots) -> Option<Instant> {
-        self.first(slots).map(|(at, _)| at)
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.first().map(|first| first.at)
     }
 
     /// The request whose deadline is the earliest, if that has come. It stays.
-    pub(super) fn due(&self, slots: &Slots, now: Instant) -> Option<u32> {
-        let (at, slot) = self.first(slots)?;
-        (at <= now).then_some(slot)
+    pub(super) fn due(&self, now: Instant) -> Option<u32> {
+        let first = self.first()?;
+        (first.at <= now).then_some(first.slot)
     }
 
-    fn first(&self, slots: &Slots) -> Option<(Instant, u32)> {
-        let heads = self.lanes.iter().filter_map(|lane| {
-            let slot = lane.list.head?.get();
-            Some((slots.get(slot)?.deadline, slot))
-        });
-        heads.chain(self.others.first().copied()).min()
+    fn first(&self) -> Option<&Deadline> {
+        let lanes = self.lanes.iter();
+        let heads = lanes.filter_map(|lane| lane.queue.front());
+        heads.chain(self.others.first()).min()
+    }
+
+    /// Gives back all memory, when there is no request.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
     }
 }
 
@@ -117,7 +171,6 @@ impl Deadlines {
 mod tests {
     use alloc::vec::Vec;
 
-    use super::super::Pending;
     use super::*;
 
     fn millis(span: u64) -> Duration {
@@ -153,11 +206,11 @@ mod tests {
             kept
         });
         expected.sort_unstable();
-        assert_eq!(deadlines.next(&slots), Some(expected[0].0));
+        assert_eq!(deadlines.next(), Some(expected[0].0));
         let mut told: Vec<(Instant, u32)> = Vec::new();
         for step in 0..2_000 {
             let now = Instant::EPOCH + millis(step) / 10;
-            while let Some(slot) = deadlines.due(&slots, now) {
+            while let Some(slot) = deadlines.due(now) {
                 let at = slots.get(slot).unwrap().deadline;
                 assert!(at <= now && told.last().is_none_or(|last| last.0 <= at));
                 told.push((at, slot));
@@ -167,6 +220,26 @@ mod tests {
         }
         told.sort_unstable();
         assert_eq!(told, expected);
-        assert_eq!(deadlines.next(&slots), None);
+        assert_eq!(deadlines.next(), None);
+    }
+
+    #[test]
+    fn what_has_ended_behind_one_that_waits_is_forgotten_in_time() {
+        let mut slots = Slots::default();
+        let mut deadlines = Deadlines::default();
+        let first = slots.insert(Pending::sample());
+        deadlines.insert(&mut slots, first, Instant::EPOCH, millis(9));
+        for number in 0..1000 {
+            let now = Instant::EPOCH + millis(number) / 1000;
+            let slot = slots.insert(Pending::sample());
+            deadlines.insert(&mut slots, slot, now, millis(9));
+            deadlines.remove(&mut slots, slot);
+            slots.remove(slot);
+        }
+        assert_eq!(deadlines.next(), Some(Instant::EPOCH + millis(9)));
+        let kept = deadlines.lanes.iter().map(|lane| lane.queue.len());
+        assert!(kept.sum::<usize>() <= 2 + SOME + 2);
+        deadlines.remove(&mut slots, first);
+        assert_eq!(deadlines.next(), None);
     }
 }

@@ -13,6 +13,7 @@
 //! for it, and one that was given up is gone.
 
 mod deadlines;
+mod rids;
 mod slots;
 mod targets;
 
@@ -23,14 +24,14 @@ use core::ops::Range;
 use core::time::Duration;
 
 use bytes::Bytes;
-use hashbrown::HashMap;
 
 use self::deadlines::{Deadlines, LaneId};
+use self::rids::Rids;
 use self::slots::{Links, List, Slot, Slots};
 pub(crate) use self::targets::TargetId;
 use self::targets::{Target, Targets};
 use crate::action::TimeoutContext;
-use crate::keyed_hash::{KeyedHash, RandomKeys};
+use crate::keyed_hash::KeyedHash;
 use crate::plugin::Layers;
 use crate::random::Random;
 use crate::request::{OuterUse, Special};
@@ -73,7 +74,6 @@ struct Pending {
     behind: bool,
     in_all: Links,
     in_target: Links,
-    in_lane: Links,
 }
 
 /// How replies without an id are told apart.
@@ -116,7 +116,7 @@ pub(crate) enum Expired {
     /// A request was not answered in time.
     TimedOut {
         request: RequestId,
-        context: TimeoutContext,
+        context: Box<TimeoutContext>,
         /// When the reply should have come at the latest.
         deadline: Instant,
         /// Which reply belongs to which request cannot be known any more.
@@ -136,10 +136,14 @@ const SEARCHED: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Requests {
     slots: Slots,
-    by_rid: HashMap<u64, u32, RandomKeys>,
+    rids: Rids,
     targets: Targets,
-    all: List,
     deadlines: Deadlines,
+    /// All of them in the order of sending, while that is kept.
+    all: List,
+    /// Whether the order of sending is kept: for replies without an id, and for
+    /// the end.
+    in_order: bool,
     serial: u64,
     live: usize,
     /// Requests that were sent without some of the endpoint's plugins.
@@ -160,10 +164,11 @@ impl Requests {
     pub(crate) fn new(arrival: Arrival, random: &mut Random) -> Self {
         Self {
             slots: Slots::default(),
-            by_rid: HashMap::default(),
+            rids: Rids::new(random),
             targets: Targets::new(KeyedHash::new(random)),
-            all: List::default(),
             deadlines: Deadlines::default(),
+            all: List::default(),
+            in_order: false,
             serial: 0,
             live: 0,
             unsealed: 0,
@@ -197,14 +202,16 @@ impl Requests {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.next(&self.slots)
+        self.deadlines.next()
     }
 
-    /// An id that no pending request has.
+    /// An id for the next request, which no pending one has.
+    #[inline]
     pub(crate) fn fresh_rid(&self, random: &mut Random) -> u64 {
+        let slot = self.slots.next();
         loop {
-            let rid = random.next_u64();
-            if !self.by_rid.contains_key(&rid) {
+            let rid = self.rids.fresh(random, slot);
+            if self.slot_with(rid).is_none() {
                 return rid;
             }
         }
@@ -239,8 +246,10 @@ impl Requests {
         }
         self.serial += 1;
         let serial = self.serial;
-        let there = self.targets.get(target);
-        let behind = there.is_some_and(|target| target.abandoned > 0);
+        let behind = self.targets.get_mut(target).is_some_and(|target| {
+            target.waiting += 1;
+            target.abandoned > 0
+        });
         let slot = self.slots.insert(Pending {
             serial,
             rid,
@@ -256,21 +265,38 @@ impl Requests {
             behind,
             in_all: Links::default(),
             in_target: Links::default(),
-            in_lane: Links::default(),
         });
-        if let Some(rid) = rid {
-            self.by_rid.insert(rid, slot);
+        self.deadlines.insert(&mut self.slots, slot, now, timeout);
+        if self.in_order {
+            self.append(slot, target);
         }
+        self.live += 1;
+        self.unsealed += usize::from(outer != OuterUse::default());
+        RequestId { slot, serial }
+    }
+
+    /// Puts a request last in the order of sending.
+    fn append(&mut self, slot: u32, target: TargetId) {
         let slots = &mut self.slots;
-        self.deadlines.insert(slots, slot, now, timeout);
         self.all.append(slots, slot, |pending| &mut pending.in_all);
         if let Some(target) = self.targets.get_mut(target) {
             let list = &mut target.list;
             list.append(slots, slot, |pending| &mut pending.in_target);
         }
-        self.live += 1;
-        self.unsealed += usize::from(outer != OuterUse::default());
-        RequestId { slot, serial }
+    }
+
+    /// Keeps the order of sending from now on.
+    fn keep_order(&mut self) {
+        if core::mem::replace(&mut self.in_order, true) {
+            return;
+        }
+        let all = self.slots.iter();
+        let mut all: Vec<_> =
+            all.map(|(slot, p)| (p.serial, slot, p.target)).collect();
+        all.sort_unstable_by_key(|(serial, ..)| *serial);
+        for (_, slot, target) in all {
+            self.append(slot, target);
+        }
     }
 
     fn get(&self, id: RequestId) -> Option<&Pending> {
@@ -306,6 +332,7 @@ impl Requests {
     /// Notes that those live requests will not be sent of which nothing has
     /// left before this position; gives where they are, in order.
     pub(crate) fn withdraw(&mut self, left: u64) -> Vec<Range<u64>> {
+        self.keep_order();
         let mut places = Vec::new();
         let mut next = self.all.head;
         while let Some(pending) =
@@ -322,6 +349,7 @@ impl Requests {
     /// Takes out the oldest live request: the connection is over. Tells whether
     /// it has been sent, if that is so of all before this position.
     pub(crate) fn pop_failed(&mut self, sent: u64) -> Option<(RequestId, bool)> {
+        self.keep_order();
         loop {
             let slot = self.all.head?.get();
             let pending = self.slots.get(slot)?;
@@ -336,7 +364,7 @@ impl Requests {
 
     /// Handles one deadline that has come.
     pub(crate) fn expire(&mut self, now: Instant) -> Option<Expired> {
-        let slot = self.deadlines.due(&self.slots, now)?;
+        let slot = self.deadlines.due(now)?;
         let pending = self.slots.get(slot)?;
         if pending.abandoned {
             self.remove(slot);
@@ -346,7 +374,7 @@ impl Requests {
             slot,
             serial: pending.serial,
         };
-        let context = pending.context(self.targets.get(pending.target)?);
+        let context = Box::new(pending.context(self.targets.get(pending.target)?));
         let deadline = pending.deadline;
         let out_of_step = self.is_out_of_step(pending);
         self.abandon(now, slot);
@@ -400,10 +428,21 @@ impl Requests {
     /// The request with this id, if that was sent to `from`: who else answers
     /// it has only overheard it.
     fn slot_of(&self, from: SocketAddr, rid: u64) -> Option<u32> {
-        let slot = *self.by_rid.get(&rid)?;
-        let target = self.slots.get(slot)?.target;
-        let asked = self.targets.get(target)?.remote;
+        let (slot, pending) = self.slot_with(rid)?;
+        if self.arrival != Arrival::Datagrams {
+            return Some(slot);
+        }
+        let asked = self.targets.get(pending.target)?.remote;
         (asked == from).then_some(slot)
+    }
+
+    /// The request with this id.
+    #[inline]
+    fn slot_with(&self, rid: u64) -> Option<(u32, &Pending)> {
+        self.rids.slots(rid, self.slots.places()).find_map(|slot| {
+            let pending = self.slots.get(slot)?;
+            (pending.rid == Some(rid)).then_some((slot, pending))
+        })
     }
 
     /// Whether a message of this type with this id would be taken for a reply.
@@ -508,7 +547,7 @@ impl Requests {
     /// The oldest request that a reply without an id may answer: an error that
     /// does not say what for may answer any, where replies come in order.
     fn oldest(
-        &self,
+        &mut self,
         from: SocketAddr,
         message_type: MessageType,
         uri: &[u8],
@@ -523,7 +562,8 @@ impl Requests {
 
     /// The oldest request that the peer has not passed over to answer a later
     /// one; failing that, the oldest of all.
-    fn oldest_unanswered(&self) -> Option<u32> {
+    fn oldest_unanswered(&mut self) -> Option<u32> {
+        self.keep_order();
         let mut next = self.all.head;
         for _ in 0..SEARCHED {
             let Some(slot) = next.map(Slot::get) else {
@@ -549,11 +589,12 @@ impl Requests {
     /// The oldest request with this target that a reply of this type suits;
     /// failing that, the oldest of all with it, if the type can end it.
     fn oldest_with(
-        &self,
+        &mut self,
         from: SocketAddr,
         uri: &[u8],
         message_type: MessageType,
     ) -> Option<u32> {
+        self.keep_order();
         let accepts = |pending: &Pending| pending.accepts(message_type);
         let target = self.targets.find(from, uri)?;
         let head = self.targets.get(target)?.list.head?;
@@ -623,18 +664,20 @@ impl Requests {
         let Some(pending) = slots.get(slot) else {
             return;
         };
-        let (rid, id, outer) = (pending.rid, pending.target, pending.outer);
+        let (id, outer) = (pending.target, pending.outer);
         let abandoned = pending.abandoned;
-        if let Some(rid) = rid {
-            self.by_rid.remove(&rid);
-        }
         self.deadlines.remove(slots, slot);
-        self.all.unlink(slots, slot, |pending| &mut pending.in_all);
+        if self.in_order {
+            self.all.unlink(slots, slot, |pending| &mut pending.in_all);
+        }
         if let Some(target) = self.targets.get_mut(id) {
-            let list = &mut target.list;
-            list.unlink(slots, slot, |pending| &mut pending.in_target);
+            if self.in_order {
+                let list = &mut target.list;
+                list.unlink(slots, slot, |pending| &mut pending.in_target);
+            }
             target.abandoned -= usize::from(abandoned);
-            if list.is_empty() {
+            target.waiting -= 1;
+            if target.waiting == 0 {
                 target.swallowed = 0;
                 self.targets.release(id);
             }
@@ -642,9 +685,12 @@ impl Requests {
         slots.remove(slot);
         self.live -= usize::from(!abandoned);
         self.unsealed -= usize::from(outer != OuterUse::default());
-        if slots.len() == 0 && slots.release() {
-            self.by_rid.shrink_to_fit();
-            self.targets.clear();
+        if slots.len() == 0 {
+            self.in_order = self.answers == Answers::InOrder;
+            if slots.release() {
+                self.deadlines.clear();
+                self.targets.clear();
+            }
         }
     }
 }
@@ -715,7 +761,6 @@ impl Pending {
             behind: false,
             in_all: Links::default(),
             in_target: Links::default(),
-            in_lane: Links::default(),
         }
     }
 }

@@ -16,6 +16,11 @@ impl Slots {
         self.places.len() - self.free.len()
     }
 
+    /// Places that there are, those included that are free.
+    pub(super) fn places(&self) -> usize {
+        self.places.len()
+    }
+
     #[inline]
     pub(super) fn get(&self, slot: u32) -> Option<&Pending> {
         self.places.get(slot as usize)?.as_ref()
@@ -26,16 +31,28 @@ impl Slots {
         self.places.get_mut(slot as usize)?.as_mut()
     }
 
-    /// Puts in what is made for the place that it gets.
+    /// The place of the next request that is put in.
+    #[inline]
+    pub(super) fn next(&self) -> u32 {
+        let free = self.free.last().copied();
+        free.unwrap_or(self.places.len() as u32)
+    }
+
     #[inline]
     pub(super) fn insert(&mut self, pending: Pending) -> u32 {
-        let free = self.free.pop();
-        let slot = free.unwrap_or(self.places.len() as u32);
+        let slot = self.next();
+        self.free.pop();
         match self.places.get_mut(slot as usize) {
             Some(place) => *place = Some(pending),
             None => self.places.push(Some(pending)),
         }
         slot
+    }
+
+    /// All of them, by the numbers of their places.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Pending)> {
+        let places = (0..).zip(&self.places);
+        places.filter_map(|(slot, place)| Some((slot, place.as_ref()?)))
     }
 
     /// Drops what is in a place.
@@ -130,9 +147,5 @@ impl List {
             Some(next) => links(next).previous = removed.previous,
             None => self.tail = removed.previous,
         }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.head.is_none()
     }
 }

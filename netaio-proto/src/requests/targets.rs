@@ -14,14 +14,17 @@ use crate::keyed_hash::KeyedHash;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TargetId(u32);
 
-/// Who is asked for what, and the requests with this target in the order of
-/// sending.
+/// Who is asked for what.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) remote: SocketAddr,
     pub(super) uri: SmallVec<[u8; 24]>,
     hash: u64,
+    /// Requests with this target.
+    pub(super) waiting: usize,
+    /// The same in the order of sending, while that is kept.
     pub(super) list: List,
+    /// Those of them that were given up.
     pub(super) abandoned: usize,
     /// A request that was given up swallowed a reply when requests up to this
     /// serial had been sent: it may have been one of theirs.
@@ -97,6 +100,7 @@ impl Targets {
             remote,
             uri: SmallVec::from_slice(uri),
             hash,
+            waiting: 0,
             list: List::default(),
             abandoned: 0,
             swallowed: 0,
@@ -130,7 +134,7 @@ impl Targets {
         let Some(there) = self.places.get_mut(place as usize) else {
             return;
         };
-        let Some(target) = there.take_if(|target| target.list.is_empty()) else {
+        let Some(target) = there.take_if(|target| target.waiting == 0) else {
             return;
         };
         self.free.push(place);

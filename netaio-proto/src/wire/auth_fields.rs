@@ -104,7 +104,7 @@ impl Deref for Usual {
 
 /// The bytes of a section; small ones are held without allocating.
 type Section = SmallVec<[u8; SMALL]>;
-const SMALL: usize = 32;
+const SMALL: usize = RID_ONLY.len() + RID_LENGTH;
 
 /// The auth section of a message: always one valid packed value that fits a
 /// message.

@@ -41,7 +41,13 @@ impl<'a> Frame<'a> {
     /// Nothing but the lengths is looked at.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let header = Header::decode(bytes)?;
+        Self::cut(Header::decode(bytes)?, bytes)
+    }
+
+    /// The frame at the start of `bytes`, which begin with this header; `None`
+    /// while it is not complete.
+    #[inline]
+    pub(crate) fn cut(header: Header, bytes: &'a [u8]) -> Option<Self> {
         let sections = bytes.get(Header::LENGTH..header.frame_length())?;
         let (auth, body) =
             sections.split_at_checked(usize::from(header.auth_length))?;
