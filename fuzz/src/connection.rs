@@ -203,6 +203,8 @@ impl Model {
     }
 
     fn wait(&mut self, time: Duration) {
+        // The time of what was sent without one begins.
+        self.connection.advance(self.now);
         self.now = self.now + time;
         let due = self.pending.iter().filter(|(_, end)| **end <= self.now);
         self.due.extend(due.map(|(request, _)| *request));
@@ -341,7 +343,11 @@ impl Model {
         };
         let request = Request::new(message).timeout(timeout).outer(outer);
         let before = self.connection.outgoing().remaining();
-        if let Ok(id) = self.connection.request(self.now, request) {
+        let sent = match uri & 4 == 0 {
+            true => self.connection.request(self.now, request),
+            false => self.connection.request_undated(request),
+        };
+        if let Ok(id) = sent {
             let known = self.pending.insert(id, self.now + timeout);
             assert!(known.is_none(), "ids are never used twice");
             let waiting = peek(self.connection.outgoing());

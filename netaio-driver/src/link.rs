@@ -416,6 +416,25 @@ impl<R: Runtime> Link<R> {
         outcome
     }
 
+    /// Does something to the connection for which the time matters little, and
+    /// wakes its task. If that has been woken already, it is about to look at the
+    /// clock, and it was looked at when it was woken.
+    #[inline]
+    fn act_soon<T>(&self, action: impl FnOnce(&mut LinkState) -> T) -> T {
+        let mut state = self.lock();
+        let task = state.task.take();
+        if task.is_some() {
+            state.look_at_clock(self.shared.runtime.now());
+        }
+        let outcome = action(&mut state);
+        self.poke();
+        drop(state);
+        if let Some(task) = task {
+            task.wake();
+        }
+        outcome
+    }
+
     /// What seals a message of this type, if that takes long and is to be done
     /// apart from the connection.
     fn sealing_apart(
@@ -447,14 +466,15 @@ impl<R: Runtime> Link<R> {
         request: Request,
         waker: Option<&Waker>,
     ) -> Submitted<R> {
-        let sent = self.act(|state, now| {
+        let send = |state: &mut LinkState| {
             if let Err(error) = state.connection.can_send() {
                 return Err(Submitted::NotNow(Box::new(request), error));
             }
-            let sent = state.connection.request(now, request);
+            let sent = state.connection.request_undated(request);
             let request = sent.map_err(|error| Submitted::Failed(error.into()))?;
             Ok((request, state.waiters.wait_for(request, waker)))
-        });
+        };
+        let sent = self.act_soon(send);
         match sent {
             Ok((request, waiter)) => {
                 let origin = Origin::Link(self);
@@ -541,6 +561,12 @@ pub(crate) enum Submitted<R: Runtime> {
 }
 
 impl LinkState {
+    /// Tells the connection what time it is.
+    pub(crate) fn look_at_clock(&mut self, now: Instant) {
+        self.set_wall_clock(now);
+        self.connection.advance(now);
+    }
+
     /// Tells the connection what the clock on the wall says, if that may have
     /// changed.
     pub(crate) fn set_wall_clock(&mut self, now: Instant) {

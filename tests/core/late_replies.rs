@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use netaio_proto::{
-    CloseReason, Correlation, EndpointConfig, Limits, MessageType, Request,
+    Action, CloseReason, Correlation, EndpointConfig, Limits, MessageType, Request,
     RequestError, SendError,
 };
 
-use crate::frames::{message, request};
-use crate::pair::{Outcome, Pair, table_length};
+use crate::frames::{at, message, poll_all, request, written};
+use crate::pair::{Outcome, Pair, client, table_length};
 use crate::python_server::PythonServer;
 use crate::server::{OurServer, Server, outer};
 
@@ -116,6 +116,28 @@ fn a_timeout_says_what_had_been_asked() {
     assert!(types.contains(&MessageType::NOT_PERMITTED));
     assert!(!types.contains(&MessageType::CONFIRM_SUBSCRIBE));
     assert!(context.keys.iter().all(|(_, uri)| &uri[..] == b"never"));
+}
+
+#[test]
+fn the_time_of_an_undated_request_begins_when_the_time_is_told() {
+    let mut client = client(EndpointConfig::default());
+    let mut ask = || {
+        let asked = Request::new(request("echo", ""));
+        let asked = asked.timeout(Duration::from_millis(100));
+        client.request_undated(asked).unwrap()
+    };
+    let (given_up, late) = (ask(), ask());
+    written(&mut client);
+    assert_eq!(client.poll_timeout(), None);
+    assert!(client.cancel(at(1_000), given_up));
+    client.handle_timeout(at(1_099));
+    assert_eq!(client.poll_timeout(), Some(at(1_100)));
+    assert!(poll_all(&mut client).is_empty());
+    client.handle_timeout(at(1_100));
+    assert!(matches!(
+        &poll_all(&mut client)[..],
+        [Action::TimedOut { request, .. }] if *request == late
+    ));
 }
 
 #[test]

@@ -105,7 +105,7 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         waker: &Waker,
     ) -> bool {
         state.park(waker);
-        state.set_wall_clock(now);
+        state.look_at_clock(now);
         self.note_written(state, now);
         let connection = &mut state.connection;
         if let Some(decoder) = self.decoder.take() {

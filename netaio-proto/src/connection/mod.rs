@@ -146,6 +146,11 @@ impl Connection {
         self.eof.get_or_insert(self.exchange.now);
     }
 
+    /// Notes what time it is. Every call that takes a time does so as well.
+    pub fn advance(&mut self, now: Instant) {
+        self.exchange.advance(now);
+    }
+
     /// Notes what time it is on the wall, in seconds since 1970. Plugins put
     /// it into what they send; tell it whenever it has changed.
     pub fn set_unix_time(&mut self, seconds: u64) {
@@ -176,9 +181,25 @@ impl Connection {
         request: Request,
     ) -> Result<RequestId, SendError> {
         self.exchange.advance(now);
+        let outcome = self.request_undated(request);
+        self.exchange.advance(now);
+        outcome
+    }
+
+    /// Sends a request as [`request`](Self::request) does, but its time begins
+    /// when this connection is next told what time it is: for a caller that will
+    /// soon do so, and sends many without looking at the clock for each.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; nothing was sent and nothing is pending.
+    pub fn request_undated(
+        &mut self,
+        request: Request,
+    ) -> Result<RequestId, SendError> {
         self.can_send()?;
         let to = self.stream.remote;
-        let outcome = self.exchange.request(&mut self.stream, to, request);
+        let outcome = self.exchange.request_undated(&mut self.stream, to, request);
         self.note_queued();
         outcome
     }
@@ -533,6 +554,7 @@ impl Connection {
         self.decoder.release();
         self.stream.outgoing.release();
         self.exchange.in_flight.release();
+        self.exchange.requests.release();
         if self.actions.is_empty() {
             self.actions = VecDeque::new();
         }

@@ -206,12 +206,27 @@ impl Exchange {
     }
 
     /// Notes the time. It never goes back.
+    #[inline]
     pub(crate) fn advance(&mut self, now: Instant) {
         self.now = self.now.max(now);
+        self.requests.date(self.now);
     }
 
     /// Sends a request, and notes it.
     pub(crate) fn request<C: Carrier>(
+        &mut self,
+        carrier: &mut C,
+        to: SocketAddr,
+        request: Request,
+    ) -> Result<RequestId, SendError> {
+        let outcome = self.request_undated(carrier, to, request);
+        self.requests.date(self.now);
+        outcome
+    }
+
+    /// Sends a request, and notes it. Its time begins with the next
+    /// [`advance`](Self::advance).
+    pub(crate) fn request_undated<C: Carrier>(
         &mut self,
         carrier: &mut C,
         to: SocketAddr,
@@ -264,7 +279,7 @@ impl Exchange {
             timeout,
             place,
         };
-        Ok(self.requests.insert(self.now, new))
+        Ok(self.requests.insert(new))
     }
 
     /// Asks the other end for a sign of life. `false` if the answer could be

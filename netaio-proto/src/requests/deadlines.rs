@@ -9,6 +9,7 @@
 //! they were sent. What has ended stays in its lane until all before it have.
 
 use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::Pending;
@@ -21,11 +22,13 @@ const LANES: usize = 2;
 /// much more.
 const SOME: usize = 64;
 
-/// The deadlines of all requests in the table; each has one.
+/// The deadlines of all requests in the table; each has one, once it is dated.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     lanes: [Lane; LANES],
     others: BTreeSet<Deadline>,
+    /// Requests whose time begins when the time is told next: slots and serials.
+    undated: Vec<(u32, u64)>,
 }
 
 /// Deadlines that were all set this span ahead, in microseconds. The first one
@@ -64,17 +67,40 @@ impl Deadline {
 }
 
 /// Where a deadline is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LaneId(u8);
 
 impl LaneId {
     /// Among those that are in order one by one.
     const OTHERS: Self = Self(LANES as u8);
     /// Nowhere.
-    const NONE: Self = Self(u8::MAX);
+    pub(super) const NONE: Self = Self(u8::MAX);
 }
 
 impl Deadlines {
+    /// Notes a request whose time begins when the time is told next.
+    #[inline]
+    pub(super) fn add_undated(&mut self, slot: u32, serial: u64) {
+        self.undated.push((slot, serial));
+    }
+
+    #[inline]
+    pub(super) fn has_undated(&self) -> bool {
+        !self.undated.is_empty()
+    }
+
+    /// Begins the time of requests that have been waiting for it.
+    pub(super) fn date(&mut self, slots: &mut Slots, now: Instant) {
+        let mut undated = core::mem::take(&mut self.undated);
+        for (slot, serial) in undated.drain(..) {
+            let pending = slots.get(slot).filter(|p| p.serial == serial);
+            if let Some(span) = pending.map(|pending| pending.timeout) {
+                self.insert(slots, slot, now, span);
+            }
+        }
+        self.undated = undated;
+    }
+
     /// Notes the deadline of a request that is there already and has none, `span`
     /// ahead of `now`, which never goes back.
     #[inline]
@@ -137,10 +163,10 @@ impl Deadlines {
                     queue.pop_front();
                 }
             }
-            Some(_) => {}
-            None => {
+            None if lane == LaneId::OTHERS => {
                 self.others.remove(&deadline);
             }
+            _ => {}
         }
     }
 
@@ -161,6 +187,13 @@ impl Deadlines {
         heads.chain(self.others.first()).min()
     }
 
+    /// Gives back memory that is not in use.
+    pub(super) fn release(&mut self) {
+        if self.undated.is_empty() {
+            self.undated = Vec::new();
+        }
+    }
+
     /// Gives back all memory, when there is no request.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
@@ -169,8 +202,6 @@ impl Deadlines {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec::Vec;
-
     use super::*;
 
     fn millis(span: u64) -> Duration {

@@ -229,9 +229,10 @@ impl Requests {
         self.targets.release(target);
     }
 
-    /// Notes a request that has been sent.
+    /// Notes a request that has been sent. Its time begins with the next
+    /// [`date`](Self::date).
     #[inline]
-    pub(crate) fn insert(&mut self, now: Instant, request: NewRequest) -> RequestId {
+    pub(crate) fn insert(&mut self, request: NewRequest) -> RequestId {
         let NewRequest {
             rid,
             message_type,
@@ -258,21 +259,29 @@ impl Requests {
             special,
             outer,
             timeout,
-            deadline: now,
-            lane: LaneId::default(),
+            deadline: Instant::EPOCH,
+            lane: LaneId::NONE,
             place,
             abandoned: false,
             behind,
             in_all: Links::default(),
             in_target: Links::default(),
         });
-        self.deadlines.insert(&mut self.slots, slot, now, timeout);
+        self.deadlines.add_undated(slot, serial);
         if self.in_order {
             self.append(slot, target);
         }
         self.live += 1;
         self.unsealed += usize::from(outer != OuterUse::default());
         RequestId { slot, serial }
+    }
+
+    /// Says what time it is, from which the new requests' time counts.
+    #[inline]
+    pub(crate) fn date(&mut self, now: Instant) {
+        if self.deadlines.has_undated() {
+            self.deadlines.date(&mut self.slots, now);
+        }
     }
 
     /// Puts a request last in the order of sending.
@@ -297,6 +306,11 @@ impl Requests {
         for (_, slot, target) in all {
             self.append(slot, target);
         }
+    }
+
+    /// Gives back memory that an idle endpoint does not need.
+    pub(crate) fn release(&mut self) {
+        self.deadlines.release();
     }
 
     fn get(&self, id: RequestId) -> Option<&Pending> {
@@ -755,7 +769,7 @@ impl Pending {
             outer: OuterUse::default(),
             timeout: Duration::ZERO,
             deadline: Instant::EPOCH,
-            lane: LaneId::default(),
+            lane: LaneId::NONE,
             place: NEVER,
             abandoned: false,
             behind: false,
