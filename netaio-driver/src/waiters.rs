@@ -3,21 +3,24 @@
 use std::task::{Context, Poll, Waker};
 
 use netaio_proto::{Message, RequestError, RequestId};
-use slab::Slab;
 
 use crate::timeout::TimedOut;
 
-/// Whoever waits for a reply, in a table without an allocation each.
+/// Whoever waits for a reply, in a table without an allocation each. Its places
+/// are written piece by piece: a copy of what has just been put together waits
+/// for it to arrive in memory.
 #[derive(Default)]
 pub(crate) struct Waiters {
-    waiters: Slab<Waiter>,
+    places: Vec<Waiter>,
+    free: Vec<usize>,
     /// Which waiter waits for the request in a slot.
     waiting: Vec<usize>,
 }
 
+#[derive(Default)]
 struct Waiter {
-    /// Slots are used again, requests are not.
-    request: RequestId,
+    /// Slots are used again, requests are not. `None`: the place is free.
+    request: Option<RequestId>,
     outcome: Option<Result<Message, RequestError>>,
     waker: Option<Waker>,
 }
@@ -39,11 +42,14 @@ impl Waiters {
         request: RequestId,
         waker: Option<&Waker>,
     ) -> usize {
-        let waiter = self.waiters.insert(Waiter {
-            request,
-            outcome: None,
-            waker: waker.cloned(),
-        });
+        let free = self.free.pop();
+        let waiter = free.unwrap_or(self.places.len());
+        if free.is_none() {
+            self.places.push(Waiter::default());
+        }
+        let place = &mut self.places[waiter];
+        place.request = Some(request);
+        place.waker = waker.cloned();
         let slot = request.slot();
         if self.waiting.len() <= slot {
             self.waiting.resize(slot + 1, usize::MAX);
@@ -100,8 +106,8 @@ impl Waiters {
         request: RequestId,
         outcome: Result<Message, RequestError>,
     ) -> Option<Waker> {
-        let waiter = self.waiters.get_mut(waiter)?;
-        if waiter.request != request {
+        let waiter = self.places.get_mut(waiter)?;
+        if waiter.request != Some(request) {
             return None;
         }
         waiter.outcome = Some(outcome);
@@ -115,29 +121,41 @@ impl Waiters {
         waiter: usize,
         context: &mut Context<'_>,
     ) -> Poll<Result<Message, RequestError>> {
-        let Some(waiting) = self.waiters.get_mut(waiter) else {
+        let Some(place) = self.places.get_mut(waiter) else {
             return Poll::Pending;
         };
-        let Some(outcome) = waiting.outcome.take() else {
-            match &mut waiting.waker {
+        if place.outcome.is_none() {
+            match &mut place.waker {
                 Some(waker) => waker.clone_from(context.waker()),
                 waker => *waker = Some(context.waker().clone()),
             }
             return Poll::Pending;
-        };
-        self.waiters.remove(waiter);
-        Poll::Ready(outcome)
+        }
+        place.request = None;
+        self.free.push(waiter);
+        match place.outcome.take() {
+            Some(outcome) => Poll::Ready(outcome),
+            None => Poll::Pending,
+        }
     }
 
     /// Takes back a place; `true` if its request has not ended.
     pub(crate) fn leave(&mut self, waiter: usize) -> bool {
-        let waiter = self.waiters.try_remove(waiter);
-        waiter.is_some_and(|waiter| waiter.outcome.is_none())
+        let Some(place) = self.places.get_mut(waiter) else {
+            return false;
+        };
+        if place.request.take().is_none() {
+            return false;
+        }
+        self.free.push(waiter);
+        place.waker = None;
+        place.outcome.take().is_none()
     }
 
     /// Gives back the memory of a crowd that has gone.
     pub(crate) fn release(&mut self) {
-        if self.waiters.is_empty() && self.waiters.capacity() > 1024 {
+        let all_gone = self.free.len() == self.places.len();
+        if all_gone && self.places.capacity() > 1024 {
             *self = Self::default();
         }
     }
