@@ -1,6 +1,5 @@
 //! From bytes as they come to frames: the incremental decoder.
 
-use alloc::boxed::Box;
 use core::fmt;
 
 use bytes::BytesMut;
@@ -159,49 +158,22 @@ impl FrameDecoder {
         &mut self,
         types: &MessageTypes,
     ) -> Option<Result<Message, BadFrame>> {
-        Some(match self.check_frame(types)? {
-            Ok(frame) => Ok(self.take_frame(frame)),
-            Err(bad) => Err(*bad),
-        })
-    }
-
-    /// Checks the next frame; `None` until it is there as a whole. One that is
-    /// in order is to be taken, one that is not has been passed over.
-    #[inline]
-    pub(crate) fn check_frame(
-        &mut self,
-        types: &MessageTypes,
-    ) -> Option<Result<Checked, Box<BadFrame>>> {
         let frame = self.peek()?;
-        match verdict(&frame, types) {
-            Ok(()) => Some(Ok(Checked(frame.header))),
-            Err(error) => {
-                let bad = BadFrame::new(&frame, error);
-                let length = frame.length();
-                self.skip(length);
-                Some(Err(Box::new(bad)))
-            }
-        }
-    }
-
-    /// Takes out the next frame, which has just been checked.
-    #[inline]
-    pub(crate) fn take_frame(&mut self, Checked(header): Checked) -> Message {
-        let length = header.frame_length();
-        let sections = self.pending().get(Header::LENGTH..length);
-        let message = Message::from_checked(header, sections.unwrap_or_default());
+        let outcome = match frame.verify(types) {
+            Ok(()) => Ok(Message::from_frame(&frame)),
+            Err(error) => Err(BadFrame::new(&frame, error)),
+        };
+        let length = frame.length();
         self.skip(length);
-        message
+        Some(outcome)
     }
 
     /// Passes over the next frame without decoding it; `false` while it is not
     /// there as a whole.
     pub fn skip_frame(&mut self) -> bool {
         let length = self.peek().map(|frame| frame.length());
-        length.is_some_and(|length| {
-            self.skip(length);
-            true
-        })
+        self.skip(length.unwrap_or_default());
+        length.is_some()
     }
 
     /// Gives back the buffer if there is nothing in it.
@@ -255,31 +227,8 @@ impl FrameDecoder {
     }
 }
 
-/// A frame that is in order, and next in a decoder.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Checked(Header);
-
-/// The frame of a datagram, checked for form and checksum.
-pub(crate) fn decode_datagram(
-    frame: &Frame<'_>,
-    types: &MessageTypes,
-) -> Result<Message, Box<BadFrame>> {
-    let complete = frame.length() == frame.header.frame_length();
-    match verdict(frame, types) {
-        Ok(()) if complete => Ok(Message::from_frame(frame)),
-        Ok(()) => Err(BadFrame::new(frame, ProtocolError::Truncated).into()),
-        Err(error) => Err(BadFrame::new(frame, error).into()),
-    }
-}
-
-#[inline]
-fn verdict(frame: &Frame<'_>, types: &MessageTypes) -> Result<(), ProtocolError> {
-    frame.check(types)?;
-    frame.verify_checksum()
-}
-
 impl BadFrame {
-    fn new(frame: &Frame<'_>, error: ProtocolError) -> Self {
+    pub(crate) fn new(frame: &Frame<'_>, error: ProtocolError) -> Self {
         let fields = AuthFields::from_packed(frame.auth).ok();
         let whole = fields.is_some() && uri_end(frame.body).is_some();
         Self {

@@ -5,14 +5,13 @@ use super::{Connection, State};
 use crate::action::{Action, CloseReason};
 use crate::error::RequestError;
 use crate::exchange::Origin;
-use crate::wire::message_type::MessageType;
 
 /// What there is to take in.
 enum Input {
     /// Nothing, or nothing that there is room for.
     None,
-    /// A frame of this type.
-    Frame(MessageType),
+    /// A frame.
+    Frame,
     /// A frame that has been passed over.
     TooLate,
 }
@@ -37,8 +36,8 @@ impl Connection {
     fn step(&mut self, action: &mut Option<Action>) -> bool {
         if self.actions.is_empty() && !self.is_closing() {
             match self.next_input() {
-                Input::Frame(kind) => {
-                    self.take_frame(kind, action);
+                Input::Frame => {
+                    self.take_frame(action);
                     return action.is_none();
                 }
                 Input::TooLate => return true,
@@ -89,37 +88,21 @@ impl Connection {
             }
         }
         self.held_up = None;
-        Input::Frame(kind)
+        Input::Frame
     }
 
-    /// Takes in the frame that is next, of this type.
+    /// Takes in the frame that is next.
     #[inline]
-    fn take_frame(&mut self, kind: MessageType, action: &mut Option<Action>) {
+    fn take_frame(&mut self, action: &mut Option<Action>) {
         let from = Origin {
             address: self.stream.remote,
             room: None,
         };
-        match self.decoder.check_frame(&self.exchange.config.types) {
-            None => {}
-            Some(Ok(frame)) => {
-                self.exchange.counters.frames_in += 1;
-                if self.exchange.config.layers.is_empty() {
-                    let message = self.decoder.take_frame(frame);
-                    self.restart_frame_timer();
-                    *action = self.exchange.receive(&mut self.stream, from, message);
-                } else {
-                    let envelope = self.decoder.take_frame(frame).into_envelope();
-                    self.restart_frame_timer();
-                    let stream = &mut self.stream;
-                    *action = self.exchange.receive_sealed(stream, from, envelope);
-                }
-            }
-            Some(Err(bad)) => {
-                self.restart_frame_timer();
-                let (exchange, stream) = (&mut self.exchange, &mut self.stream);
-                *action = exchange.reject_frame(stream, from, kind, *bad);
-            }
+        if let Some(frame) = self.decoder.peek() {
+            *action = self.exchange.receive(&mut self.stream, from, &frame);
         }
+        self.decoder.skip_frame();
+        self.restart_frame_timer();
     }
 
     /// Whether a whole frame is there that is no reply and has to wait: as many

@@ -17,7 +17,7 @@ use crate::plugin::{Layers, OpenError};
 use crate::request::{Correlation, OuterUse};
 use crate::requests::{Match, RequestId, is_unlabelled};
 use crate::router::{DefaultRoute, Route, RouteLayers};
-use crate::wire::auth_fields::AuthFields;
+use crate::wire::auth_fields::{self, AuthFields};
 use crate::wire::frame::Frame;
 use crate::wire::message::{ERROR_URI, Envelope, Message};
 use crate::wire::message_type::MessageType;
@@ -45,29 +45,54 @@ impl Exchange {
                     .is_some_and(|rid| self.requests.expects(from, rid, kind))
     }
 
-    /// Takes in a frame that is well formed.
+    /// Takes in a frame.
     #[inline]
     pub(crate) fn receive<C: Carrier>(
         &mut self,
         carrier: &mut C,
         from: Origin,
-        message: Message,
+        frame: &Frame<'_>,
     ) -> Outcome {
-        if !self.config.layers.is_empty() {
-            return self.receive_sealed(carrier, from, message.into_envelope());
+        if let Err(error) = frame.verify(&self.config.types) {
+            return self.reject_frame(carrier, from, frame, error);
         }
-        let rid = message.fields().rid();
+        if C::DATAGRAMS && !frame.is_whole() {
+            let error = ProtocolError::Truncated;
+            return self.reject_frame(carrier, from, frame, error);
+        }
+        self.counters.frames_in += 1;
+        if !self.config.layers.is_empty() {
+            return self.receive_sealed(carrier, from, frame);
+        }
         carrier.note_seen(self.now, from.address);
-        self.accept(carrier, from, message, rid, false)
+        let kind = frame.header.message_type;
+        // As a rule the frame tells all that has to be known, and the message is
+        // made where it stays.
+        if let Some(rid) = auth_fields::usual_rid(frame.auth) {
+            let found = self.find::<C>(from, kind, frame.uri(), rid);
+            if let Match::Request(request) = found
+                && !self.requests.has_layers(request)
+            {
+                return self.replied(request, || Message::from_frame(frame));
+            }
+            let message = Message::from_frame(frame);
+            return self.accept(carrier, from, found, message, rid, false);
+        }
+        let message = Message::from_frame(frame);
+        let rid = message.fields().rid();
+        let found = self.find::<C>(from, kind, message.uri(), rid);
+        self.accept(carrier, from, found, message, rid, false)
     }
 
     /// Takes in a frame that is well formed and has the endpoint's own layers.
-    pub(crate) fn receive_sealed<C: Carrier>(
+    #[inline(never)]
+    fn receive_sealed<C: Carrier>(
         &mut self,
         carrier: &mut C,
         from: Origin,
-        mut envelope: Envelope,
+        frame: &Frame<'_>,
     ) -> Outcome {
+        let mut envelope = Message::from_frame(frame).into_envelope();
         let rid = envelope.fields.rid();
         let config = Arc::clone(&self.config);
         let opened = self.open(carrier, from, &config.layers, &mut envelope);
@@ -79,7 +104,9 @@ impl Exchange {
         };
         carrier.note_seen(self.now, from.address);
         let verified = config.layers.authenticates();
-        self.accept(carrier, from, message, rid, verified)
+        let kind = message.message_type();
+        let found = self.find::<C>(from, kind, message.uri(), rid);
+        self.accept(carrier, from, found, message, rid, verified)
     }
 
     fn open<C: Carrier>(
@@ -93,28 +120,39 @@ impl Exchange {
         layers.open(envelope, &mut self.context(peer.as_deref()))
     }
 
-    /// A message that passed the outer layers, or was let past them.
+    /// The request that a message answers, if any.
+    #[inline]
+    fn find<C: Carrier>(
+        &mut self,
+        from: Origin,
+        kind: MessageType,
+        uri: &[u8],
+        rid: Rid,
+    ) -> Match {
+        // Without ids of our own, one in a reply is somebody else's.
+        let own = self.config.correlation == Correlation::RequestIds;
+        // A node that sends none is not meant by an answer with one. On a stream
+        // it may have been passed on by a peer that knows nothing of ids.
+        if C::DATAGRAMS && !own && rid.is_some() {
+            return Match::None;
+        }
+        let id = rid.filter(|_| own);
+        self.requests.find(self.now, from.address, kind, uri, id)
+    }
+
+    /// A message that passed the outer layers, or was let past them, and the
+    /// request that it answers.
     #[inline]
     fn accept<C: Carrier>(
         &mut self,
         carrier: &mut C,
         from: Origin,
+        found: Match,
         message: Message,
         rid: Rid,
         verified: bool,
     ) -> Outcome {
-        // Without ids of our own, one in a reply is somebody else's.
-        let own = self.config.correlation == Correlation::RequestIds;
-        let id = rid.filter(|_| own);
         let kind = message.message_type();
-        let uri = message.uri();
-        // A node that sends none is not meant by an answer with one. On a stream
-        // it may have been passed on by a peer that knows nothing of ids.
-        let foreign = C::DATAGRAMS && !own && rid.is_some();
-        let found = match foreign {
-            true => Match::None,
-            false => self.requests.find(self.now, from.address, kind, uri, id),
-        };
         match found {
             Match::Request(request) => {
                 self.deliver(carrier, from, request, message, verified)
@@ -125,8 +163,9 @@ impl Exchange {
             }
             Match::None if !carrier.is_open() && !kind.is_reply() => None,
             Match::None => {
-                self.asked_with_ids |= id.is_some() && !kind.is_reply();
-                if C::DATAGRAMS && is_unlabelled(kind, uri) {
+                let own = self.config.correlation == Correlation::RequestIds;
+                self.asked_with_ids |= own && rid.is_some() && !kind.is_reply();
+                if C::DATAGRAMS && is_unlabelled(kind, message.uri()) {
                     self.keep_hint(carrier, from, &message);
                 }
                 self.route(carrier, from, message, rid)
@@ -161,40 +200,46 @@ impl Exchange {
         verified: bool,
     ) -> Outcome {
         let inner = self.requests.layers(request)?;
-        let message = if inner.is_empty() {
-            message
-        } else {
-            let mut envelope = message.into_envelope();
-            let opened = self.open(carrier, from, &inner, &mut envelope);
-            let kind = envelope.message_type;
-            match opened {
-                Ok(()) => match envelope.into_message() {
-                    Some(message) => message,
-                    None => {
-                        let error = ProtocolError::BadUriLength;
-                        return self.rejected(carrier, from, error);
-                    }
-                },
-                // A refusal by the endpoint itself, not by the handler that
-                // shares the inner layers.
-                Err(error) if kind.is_error() && lacks_a_field(&error) => {
-                    let message = envelope.into_message()?;
-                    return self.refuse(request, message, verified);
-                }
-                Err(OpenError::Auth(error)) => {
-                    return self.reply_unauthentic(carrier, from, envelope, error);
-                }
-                Err(OpenError::Cipher(error)) => {
-                    let error = ProtocolError::Undecryptable(error);
-                    return self.rejected(carrier, from, error);
-                }
+        if inner.is_empty() {
+            return self.replied(request, || message);
+        }
+        let mut envelope = message.into_envelope();
+        let opened = self.open(carrier, from, &inner, &mut envelope);
+        let kind = envelope.message_type;
+        match opened {
+            Ok(()) => match envelope.into_message() {
+                Some(message) => self.replied(request, || message),
+                None => self.rejected(carrier, from, ProtocolError::BadUriLength),
+            },
+            // A refusal by the endpoint itself, not by the handler that shares
+            // the inner layers.
+            Err(error) if kind.is_error() && lacks_a_field(&error) => {
+                let message = envelope.into_message()?;
+                self.refuse(request, message, verified)
             }
-        };
+            Err(OpenError::Auth(error)) => {
+                self.reply_unauthentic(carrier, from, envelope, error)
+            }
+            Err(OpenError::Cipher(error)) => {
+                let error = ProtocolError::Undecryptable(error);
+                self.rejected(carrier, from, error)
+            }
+        }
+    }
+
+    /// Ends a request with its reply.
+    #[inline]
+    fn replied(
+        &mut self,
+        request: RequestId,
+        message: impl FnOnce() -> Message,
+    ) -> Outcome {
         self.requests.complete(request);
         if self.ends_probe(request) {
             return None;
         }
         self.counters.replies += 1;
+        let message = message();
         Some(Action::Reply { request, message })
     }
 
@@ -585,21 +630,21 @@ impl Exchange {
 
     // --- what cannot be used ---
 
-    /// Takes in a frame that is not well formed. Of its header the type is
-    /// known.
+    /// Takes in a frame that is not well formed.
     #[cold]
-    pub(crate) fn reject_frame<C: Carrier>(
+    fn reject_frame<C: Carrier>(
         &mut self,
         carrier: &mut C,
         from: Origin,
-        kind: MessageType,
-        bad: BadFrame,
+        frame: &Frame<'_>,
+        error: ProtocolError,
     ) -> Outcome {
+        let kind = frame.header.message_type;
         let BadFrame {
             error,
             message,
             fields,
-        } = bad;
+        } = BadFrame::new(frame, error);
         let damaged = matches!(error, ProtocolError::BadChecksum { .. });
         let python = self.config.compatibility == Compatibility::Python;
         if python && !damaged {

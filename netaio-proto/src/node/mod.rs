@@ -19,7 +19,6 @@ use crate::action::{Action, CloseReason, ReplyToken};
 use crate::address::canonical;
 use crate::config::{Compatibility, EndpointConfig};
 use crate::counters::Counters;
-use crate::decoder::decode_datagram;
 use crate::error::{ProtocolError, RequestError, SendError};
 use crate::exchange::{Carrier as _, Exchange, Origin};
 use crate::in_flight::{InFlight, Reply};
@@ -188,14 +187,7 @@ impl Node {
             exchange.counters.ignored += 1;
             return None;
         }
-        let kind = frame.header.message_type;
-        match decode_datagram(&frame, &exchange.config.types) {
-            Ok(envelope) => {
-                exchange.counters.frames_in += 1;
-                exchange.receive(datagrams, origin, envelope)
-            }
-            Err(bad) => exchange.reject_frame(datagrams, origin, kind, *bad),
-        }
+        exchange.receive(datagrams, origin, &frame)
     }
 
     /// Notes what time it is on the wall, in seconds since 1970. Plugins put it

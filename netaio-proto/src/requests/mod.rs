@@ -317,6 +317,13 @@ impl Requests {
         self.slots.get(id.slot).filter(|p| p.serial == id.serial)
     }
 
+    /// Whether the reply to a request must have layers of its own.
+    #[inline]
+    pub(crate) fn has_layers(&self, id: RequestId) -> bool {
+        let special = self.get(id).and_then(|pending| pending.special.as_ref());
+        special.is_some_and(|special| !special.layers.is_empty())
+    }
+
     /// The layers that the reply to a request must have.
     #[inline]
     pub(crate) fn layers(&self, id: RequestId) -> Option<Layers> {

@@ -106,6 +106,18 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// Whether the frame is well formed and its body what the sender wrote.
+    #[inline]
+    pub(crate) fn verify(&self, types: &MessageTypes) -> Result<(), ProtocolError> {
+        self.check(types)?;
+        self.verify_checksum()
+    }
+
+    /// Whether there are as many bytes as the header says.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.length() == self.header.frame_length()
+    }
+
     /// The URI; empty if the body section is malformed.
     pub fn uri(&self) -> &'a [u8] {
         uri_end(self.body)

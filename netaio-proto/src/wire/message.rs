@@ -72,17 +72,8 @@ impl Message {
         })
     }
 
-    /// The sections of a frame that has been checked, in buffers of their own.
-    #[inline]
-    pub(crate) fn from_checked(header: Header, sections: &[u8]) -> Self {
-        let auth_length = usize::from(header.auth_length).min(sections.len());
-        let (auth, body) = sections.split_at(auth_length);
-        let body = Bytes::copy_from_slice(body);
-        let fields = AuthFields::from_checked(auth);
-        Self::from_sections(header.message_type, fields, body)
-    }
-
     /// A frame that has been checked, in buffers of its own.
+    #[inline(always)]
     pub(crate) fn from_frame(frame: &Frame<'_>) -> Self {
         let body = Bytes::copy_from_slice(frame.body);
         let fields = AuthFields::from_checked(frame.auth);
