@@ -17,6 +17,8 @@ use netaio_proto::{
     RequestId, Role, Router, Sealer,
 };
 
+use crate::next_action;
+
 /// What the connection is made of, and what is done with it. After an operation
 /// with `true` actions are polled.
 pub type Input<'a> = (Setup, Vec<(bool, Operation<'a>)>);
@@ -158,7 +160,8 @@ impl Model {
     }
 
     fn poll(&mut self) {
-        while let Some(action) = self.connection.poll_action() {
+        let short = self.sent.len().is_multiple_of(2);
+        while let Some(action) = next_action(&mut self.connection, short) {
             assert!(!self.closed, "nothing comes after the end");
             match action {
                 Action::Reply { request, .. }

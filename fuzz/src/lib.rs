@@ -22,6 +22,7 @@ pub mod tapescript;
 pub mod x25519;
 
 use arbitrary::{Arbitrary, Unstructured};
+use netaio_proto::{Action, Connection};
 
 /// A module that is fuzzed.
 #[derive(Debug)]
@@ -66,4 +67,15 @@ pub const TARGETS: &[Target] = &[
 /// The input that these bytes make, as in libFuzzer's glue.
 pub fn read<'a, I: Arbitrary<'a>>(bytes: &'a [u8]) -> Option<I> {
     I::arbitrary_take_rest(Unstructured::new(bytes)).ok()
+}
+
+/// The next action; replies the short way, if that is asked for.
+fn next_action(connection: &mut Connection, short: bool) -> Option<Action> {
+    let mut reply = None;
+    if short {
+        connection.poll_replies(1, |request, message| {
+            reply = Some(Action::Reply { request, message });
+        });
+    }
+    reply.or_else(|| connection.poll_action())
 }

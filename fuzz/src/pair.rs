@@ -17,6 +17,7 @@ use netaio_proto::{
 };
 
 use crate::connection::nth_of;
+use crate::next_action;
 
 /// How the two are made, and what they do.
 pub type Input<'a> = (Setup, Vec<Operation>);
@@ -260,7 +261,8 @@ impl Pair {
     fn poll(&mut self, by: bool) -> bool {
         let end = &mut self.ends[usize::from(by)];
         let mut polled = false;
-        while let Some(action) = end.connection.poll_action() {
+        let short = self.serial.is_multiple_of(2);
+        while let Some(action) = next_action(&mut end.connection, short) {
             polled = true;
             assert!(!end.closed, "nothing comes after the end");
             match action {

@@ -236,6 +236,57 @@ fn an_error_that_names_no_request_is_not_for_one_that_was_passed_over() {
     assert_eq!(ended, [answered, unknown]);
 }
 
+#[test]
+fn replies_that_are_next_come_the_short_way_and_all_else_does_not() {
+    let mut client = client(EndpointConfig::default());
+    let asked: Vec<_> = (0..5)
+        .map(|_| {
+            let asked = Request::new(request("echo", ""));
+            client.request(at(0), asked).unwrap()
+        })
+        .collect();
+    let sent = frames(&written(&mut client));
+    let reply = |nth: usize, kind| {
+        let reply = message(kind, "echo", &nth.to_string());
+        let reply = reply.with_fields(sent[nth].fields().clone());
+        reply.encode().unwrap()
+    };
+    assert!(client.cancel(at(0), asked[3]));
+    let came = [
+        reply(1, MessageType::OK),
+        reply(0, MessageType::NOT_FOUND),
+        reply(2, MessageType::RESPOND_URI),
+        message(MessageType::NOTIFY_URI, "news", "")
+            .encode()
+            .unwrap(),
+        reply(3, MessageType::OK),
+        reply(4, MessageType::OK),
+    ];
+    client.handle_input(at(1), &came.concat());
+    let mut replies = Vec::new();
+    let mut take = |client: &mut Connection, most| {
+        client.poll_replies(most, |request, reply| {
+            let nth: usize = reply.text().parse().unwrap();
+            assert_eq!(request, asked[nth]);
+            replies.push(nth);
+        })
+    };
+    assert_eq!(take(&mut client, 2), 2);
+    assert_eq!(take(&mut client, 9), 1);
+    assert_eq!(take(&mut client, 9), 0);
+    let other = client.poll_action();
+    assert!(matches!(other, Some(Action::Unrouted { .. })), "{other:?}");
+    assert_eq!(take(&mut client, 9), 0, "nobody waits for that one");
+    assert!(matches!(
+        client.poll_action(),
+        Some(Action::Reply { request, .. }) if request == asked[4]
+    ));
+    assert_eq!(replies, [1, 0, 2]);
+    let counters = client.counters();
+    assert_eq!((counters.replies, counters.late_replies), (4, 1));
+    assert_eq!(counters.frames_in, 6);
+}
+
 /// Places in the table are used again: who is first there was not sent first.
 #[test]
 fn a_peer_that_stops_repeating_ids_answers_the_oldest_first() {

@@ -118,10 +118,18 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         self.queued = connection.queued();
         let mut left = ACTIONS;
         while left > 0 {
+            let LinkState {
+                connection,
+                waiters,
+                ..
+            } = state;
+            left -= connection.poll_replies(left, |request, message| {
+                self.wakers.extend(waiters.complete(request, Ok(message)));
+            });
             let Some(action) = state.connection.poll_action() else {
                 return false;
             };
-            left -= 1;
+            left = left.saturating_sub(1);
             match action {
                 Action::Reply { request, message } => {
                     self.wakers

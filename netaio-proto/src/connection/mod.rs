@@ -193,6 +193,7 @@ impl Connection {
     /// # Errors
     ///
     /// [`SendError`]; nothing was sent and nothing is pending.
+    #[inline(always)]
     pub fn request_undated(
         &mut self,
         request: Request,

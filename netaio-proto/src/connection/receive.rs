@@ -5,6 +5,8 @@ use super::{Connection, State};
 use crate::action::{Action, CloseReason};
 use crate::error::RequestError;
 use crate::exchange::Origin;
+use crate::requests::RequestId;
+use crate::wire::message::Message;
 
 /// What there is to take in.
 enum Input {
@@ -22,12 +24,53 @@ impl Connection {
     /// [`wants_read`](Self::wants_read) goes false. New actions can come after
     /// any call that takes a time, and after replies and cancellations.
     #[must_use]
+    #[inline(always)]
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.note_queued();
         // Written where it stays: actions are large.
         let mut action = None;
-        while self.step(&mut action) {}
+        self.poll_into(&mut action);
         action
+    }
+
+    #[inline(never)]
+    fn poll_into(&mut self, action: &mut Option<Action>) {
+        self.note_queued();
+        while self.step(action) {}
+    }
+
+    /// Gives `each` the replies to requests of ours that are next, `most` of them
+    /// at most, and makes no actions of them: the short way for a caller that
+    /// waits for many. Stops at anything else that there is to say, be it another
+    /// message or a reply that has to be looked at more closely:
+    /// [`poll_action`](Self::poll_action) gives that. Tells how many they were.
+    #[inline]
+    pub fn poll_replies(
+        &mut self,
+        most: usize,
+        mut each: impl FnMut(RequestId, Message),
+    ) -> usize {
+        let mut count = 0;
+        while count < most && self.may_have_reply() {
+            let Some(frame) = self.decoder.peek() else {
+                break;
+            };
+            let Some(request) = self.exchange.plain_reply(&frame) else {
+                break;
+            };
+            let message = self.exchange.take_plain_reply(request, &frame);
+            self.decoder.skip_frame();
+            self.restart_frame_timer();
+            count += 1;
+            each(request, message);
+        }
+        count
+    }
+
+    #[inline]
+    fn may_have_reply(&self) -> bool {
+        self.exchange.requests.live() > 0
+            && self.stream.state == State::Open
+            && self.actions.is_empty()
     }
 
     /// Looks for an action in one place after the other. `false` if there is one,

@@ -226,6 +226,7 @@ impl Exchange {
 
     /// Sends a request, and notes it. Its time begins with the next
     /// [`advance`](Self::advance).
+    #[inline(always)]
     pub(crate) fn request_undated<C: Carrier>(
         &mut self,
         carrier: &mut C,

@@ -65,23 +65,40 @@ impl Exchange {
             return self.receive_sealed(carrier, from, frame);
         }
         carrier.note_seen(self.now, from.address);
-        let kind = frame.header.message_type;
-        // As a rule the frame tells all that has to be known, and the message is
-        // made where it stays.
-        if let Some(rid) = auth_fields::usual_rid(frame.auth) {
-            let found = self.find::<C>(from, kind, frame.uri(), rid);
-            if let Match::Request(request) = found
-                && !self.requests.has_layers(request)
-            {
-                return self.replied(request, || Message::from_frame(frame));
-            }
-            let message = Message::from_frame(frame);
-            return self.accept(carrier, from, found, message, rid, false);
-        }
         let message = Message::from_frame(frame);
         let rid = message.fields().rid();
-        let found = self.find::<C>(from, kind, message.uri(), rid);
-        self.accept(carrier, from, found, message, rid, false)
+        self.accept(carrier, from, message, rid, false)
+    }
+
+    /// The request that a frame is a reply to, if all that has to be done is to
+    /// hand it over: it is the reply of the usual kind, by its id, to a request
+    /// without layers. Nothing is changed.
+    #[inline]
+    pub(crate) fn plain_reply(&self, frame: &Frame<'_>) -> Option<RequestId> {
+        let own = self.config.correlation == Correlation::RequestIds;
+        if !own || !self.config.layers.is_empty() {
+            return None;
+        }
+        let rid = auth_fields::lone_rid(frame.auth)?;
+        let rid = u64::from_be_bytes(*rid);
+        let kind = frame.header.message_type;
+        let request = self.requests.find_plain(kind, rid)?;
+        let plain =
+            self.probe != Some(request) && frame.verify(&self.config.types).is_ok();
+        plain.then_some(request)
+    }
+
+    /// Hands over the plain reply to this request.
+    #[inline]
+    pub(crate) fn take_plain_reply(
+        &mut self,
+        request: RequestId,
+        frame: &Frame<'_>,
+    ) -> Message {
+        self.counters.frames_in += 1;
+        self.counters.replies += 1;
+        self.requests.complete_by_id(request);
+        Message::from_frame(frame)
     }
 
     /// Takes in a frame that is well formed and has the endpoint's own layers.
@@ -104,9 +121,7 @@ impl Exchange {
         };
         carrier.note_seen(self.now, from.address);
         let verified = config.layers.authenticates();
-        let kind = message.message_type();
-        let found = self.find::<C>(from, kind, message.uri(), rid);
-        self.accept(carrier, from, found, message, rid, verified)
+        self.accept(carrier, from, message, rid, verified)
     }
 
     fn open<C: Carrier>(
@@ -120,39 +135,28 @@ impl Exchange {
         layers.open(envelope, &mut self.context(peer.as_deref()))
     }
 
-    /// The request that a message answers, if any.
-    #[inline]
-    fn find<C: Carrier>(
-        &mut self,
-        from: Origin,
-        kind: MessageType,
-        uri: &[u8],
-        rid: Rid,
-    ) -> Match {
-        // Without ids of our own, one in a reply is somebody else's.
-        let own = self.config.correlation == Correlation::RequestIds;
-        // A node that sends none is not meant by an answer with one. On a stream
-        // it may have been passed on by a peer that knows nothing of ids.
-        if C::DATAGRAMS && !own && rid.is_some() {
-            return Match::None;
-        }
-        let id = rid.filter(|_| own);
-        self.requests.find(self.now, from.address, kind, uri, id)
-    }
-
-    /// A message that passed the outer layers, or was let past them, and the
-    /// request that it answers.
+    /// A message that passed the outer layers, or was let past them.
     #[inline]
     fn accept<C: Carrier>(
         &mut self,
         carrier: &mut C,
         from: Origin,
-        found: Match,
         message: Message,
         rid: Rid,
         verified: bool,
     ) -> Outcome {
+        // Without ids of our own, one in a reply is somebody else's.
+        let own = self.config.correlation == Correlation::RequestIds;
+        let id = rid.filter(|_| own);
         let kind = message.message_type();
+        let uri = message.uri();
+        // A node that sends none is not meant by an answer with one. On a stream
+        // it may have been passed on by a peer that knows nothing of ids.
+        let foreign = C::DATAGRAMS && !own && rid.is_some();
+        let found = match foreign {
+            true => Match::None,
+            false => self.requests.find(self.now, from.address, kind, uri, id),
+        };
         match found {
             Match::Request(request) => {
                 self.deliver(carrier, from, request, message, verified)
@@ -163,9 +167,8 @@ impl Exchange {
             }
             Match::None if !carrier.is_open() && !kind.is_reply() => None,
             Match::None => {
-                let own = self.config.correlation == Correlation::RequestIds;
-                self.asked_with_ids |= own && rid.is_some() && !kind.is_reply();
-                if C::DATAGRAMS && is_unlabelled(kind, message.uri()) {
+                self.asked_with_ids |= id.is_some() && !kind.is_reply();
+                if C::DATAGRAMS && is_unlabelled(kind, uri) {
                     self.keep_hint(carrier, from, &message);
                 }
                 self.route(carrier, from, message, rid)
@@ -201,14 +204,14 @@ impl Exchange {
     ) -> Outcome {
         let inner = self.requests.layers(request)?;
         if inner.is_empty() {
-            return self.replied(request, || message);
+            return self.replied(request, message);
         }
         let mut envelope = message.into_envelope();
         let opened = self.open(carrier, from, &inner, &mut envelope);
         let kind = envelope.message_type;
         match opened {
             Ok(()) => match envelope.into_message() {
-                Some(message) => self.replied(request, || message),
+                Some(message) => self.replied(request, message),
                 None => self.rejected(carrier, from, ProtocolError::BadUriLength),
             },
             // A refusal by the endpoint itself, not by the handler that shares
@@ -229,17 +232,12 @@ impl Exchange {
 
     /// Ends a request with its reply.
     #[inline]
-    fn replied(
-        &mut self,
-        request: RequestId,
-        message: impl FnOnce() -> Message,
-    ) -> Outcome {
+    fn replied(&mut self, request: RequestId, message: Message) -> Outcome {
         self.requests.complete(request);
         if self.ends_probe(request) {
             return None;
         }
         self.counters.replies += 1;
-        let message = message();
         Some(Action::Reply { request, message })
     }
 

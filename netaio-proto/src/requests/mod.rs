@@ -317,11 +317,30 @@ impl Requests {
         self.slots.get(id.slot).filter(|p| p.serial == id.serial)
     }
 
-    /// Whether the reply to a request must have layers of its own.
+    /// The request that a reply of this type with this id, from a stream, ends
+    /// without further ado: somebody waits for it, and it has no layers of its
+    /// own.
     #[inline]
-    pub(crate) fn has_layers(&self, id: RequestId) -> bool {
-        let special = self.get(id).and_then(|pending| pending.special.as_ref());
-        special.is_some_and(|special| !special.layers.is_empty())
+    pub(crate) fn find_plain(
+        &self,
+        message_type: MessageType,
+        rid: u64,
+    ) -> Option<RequestId> {
+        let (slot, pending) = self.slot_with(rid)?;
+        let plain = !pending.abandoned
+            && pending.special.is_none()
+            && pending.accepts(message_type);
+        let serial = pending.serial;
+        plain.then_some(RequestId { slot, serial })
+    }
+
+    /// Ends a live request, whose reply had its id.
+    #[inline]
+    pub(crate) fn complete_by_id(&mut self, id: RequestId) {
+        if self.answers == Answers::Unknown {
+            self.answers = Answers::WithIds;
+        }
+        self.complete(id);
     }
 
     /// The layers that the reply to a request must have.

@@ -59,18 +59,8 @@ pub(crate) fn check_section(packed: &[u8]) -> Result<(), UnpackError> {
 
 /// The request id of a section that has nothing else.
 #[inline]
-fn lone_rid(packed: &[u8]) -> Option<&[u8; RID_LENGTH]> {
+pub(crate) fn lone_rid(packed: &[u8]) -> Option<&[u8; RID_LENGTH]> {
     packed.strip_prefix(&RID_ONLY)?.try_into().ok()
-}
-
-/// The request id of a section that has nothing else, or that it has nothing at
-/// all; `None` if it has other fields.
-#[inline]
-pub(crate) fn usual_rid(packed: &[u8]) -> Option<Option<u64>> {
-    match lone_rid(packed) {
-        Some(rid) => Some(Some(u64::from_be_bytes(*rid))),
-        None => (packed == EMPTY).then_some(None),
-    }
 }
 
 /// A section with a request id or nothing.
