@@ -69,13 +69,22 @@ pub fn read<'a, I: Arbitrary<'a>>(bytes: &'a [u8]) -> Option<I> {
     I::arbitrary_take_rest(Unstructured::new(bytes)).ok()
 }
 
-/// The next action; replies the short way, if that is asked for.
+/// The next action, which comes the short way if it can and that is asked for.
 fn next_action(connection: &mut Connection, short: bool) -> Option<Action> {
-    let mut reply = None;
+    let mut next = None;
     if short {
-        connection.poll_replies(1, |request, message| {
-            reply = Some(Action::Reply { request, message });
+        let from = connection.remote();
+        let count = connection.poll_dispatches(1, |handler, message, reply| {
+            next = Some(Action::Dispatch {
+                handler,
+                message,
+                from,
+                reply: Some(reply),
+            });
+        });
+        connection.poll_replies(1 - count, |request, message| {
+            next = Some(Action::Reply { request, message });
         });
     }
-    reply.or_else(|| connection.poll_action())
+    next.or_else(|| connection.poll_action())
 }

@@ -118,14 +118,8 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         self.queued = connection.queued();
         let mut left = ACTIONS;
         while left > 0 {
-            let LinkState {
-                connection,
-                waiters,
-                ..
-            } = state;
-            left -= connection.poll_replies(left, |request, message| {
-                self.wakers.extend(waiters.complete(request, Ok(message)));
-            });
+            left -= self.take_replies(state, left);
+            left -= self.take_dispatches(state, left);
             let Some(action) = state.connection.poll_action() else {
                 return false;
             };
@@ -179,6 +173,28 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
             }
         }
         true
+    }
+
+    /// Takes replies that are next, `most` of them at most.
+    #[inline(never)]
+    fn take_replies(&mut self, state: &mut LinkState, most: usize) -> usize {
+        let (connection, waiters) = (&mut state.connection, &mut state.waiters);
+        connection.poll_replies(most, |request, message| {
+            self.wakers.extend(waiters.complete(request, Ok(message)));
+        })
+    }
+
+    /// Takes messages for handlers that are next, `most` of them at most.
+    #[inline(never)]
+    fn take_dispatches(&mut self, state: &mut LinkState, most: usize) -> usize {
+        let connection = &mut state.connection;
+        connection.poll_dispatches(most, |handler, message, reply| {
+            self.dispatches.push_back(Dispatch {
+                handler,
+                message,
+                reply: Some(reply),
+            });
+        })
     }
 
     /// Tells the connection how much has been written.

@@ -2,10 +2,11 @@
 //! there is room for what it asks.
 
 use super::{Connection, State};
-use crate::action::{Action, CloseReason};
+use crate::action::{Action, CloseReason, ReplyToken};
 use crate::error::RequestError;
 use crate::exchange::Origin;
 use crate::requests::RequestId;
+use crate::router::HandlerId;
 use crate::wire::message::Message;
 
 /// What there is to take in.
@@ -62,6 +63,41 @@ impl Connection {
             self.restart_frame_timer();
             count += 1;
             each(request, message);
+        }
+        count
+    }
+
+    /// Gives `each` the messages for handlers that are next, `most` of them at most,
+    /// and makes no actions of them: what [`poll_replies`](Self::poll_replies) is
+    /// for replies. Tells how many they were.
+    #[inline]
+    pub fn poll_dispatches(
+        &mut self,
+        most: usize,
+        mut each: impl FnMut(HandlerId, Message, ReplyToken),
+    ) -> usize {
+        let from = Origin {
+            address: self.stream.remote,
+            room: None,
+        };
+        let mut count = 0;
+        while count < most
+            && self.actions.is_empty()
+            && self.stream.state == State::Open
+            && !self.exchange.is_full(&self.stream)
+        {
+            let Some(frame) = self.decoder.peek() else {
+                break;
+            };
+            let taken = self.exchange.take_plain_request(from, &frame);
+            let Some((handler, message, reply)) = taken else {
+                break;
+            };
+            self.held_up = None;
+            self.decoder.skip_frame();
+            self.restart_frame_timer();
+            count += 1;
+            each(handler, message, reply);
         }
         count
     }

@@ -16,7 +16,7 @@ use crate::in_flight::ReplyTo;
 use crate::plugin::{Layers, OpenError};
 use crate::request::{Correlation, OuterUse};
 use crate::requests::{Match, RequestId, is_unlabelled};
-use crate::router::{DefaultRoute, Route, RouteLayers};
+use crate::router::{DefaultRoute, HandlerId, Route, RouteLayers};
 use crate::wire::auth_fields::{self, AuthFields};
 use crate::wire::frame::Frame;
 use crate::wire::message::{ERROR_URI, Envelope, Message};
@@ -99,6 +99,36 @@ impl Exchange {
         self.counters.replies += 1;
         self.requests.complete_by_id(request);
         Message::from_frame(frame)
+    }
+
+    /// Takes in a frame, if all that has to be done is to hand it to a handler: it
+    /// is a request of the usual kind, with an id, and neither it nor its route has
+    /// layers. Otherwise nothing is changed.
+    #[inline(always)]
+    pub(crate) fn take_plain_request(
+        &mut self,
+        from: Origin,
+        frame: &Frame<'_>,
+    ) -> Option<(HandlerId, Message, ReplyToken)> {
+        let kind = frame.header.message_type;
+        if kind.is_reply() || kind.is_custom() || !self.config.layers.is_empty() {
+            return None;
+        }
+        let rid = u64::from_be_bytes(*auth_fields::lone_rid(frame.auth)?);
+        frame.verify(&self.config.types).ok()?;
+        let message = Message::from_frame(frame);
+        let route = self.router.route(&message, from.address)?;
+        if route.is_ephemeral() || !route.layers().is_empty() || is_probe(&message) {
+            return None;
+        }
+        let handler = route.handler();
+        self.counters.frames_in += 1;
+        self.counters.dispatched += 1;
+        self.asked_with_ids |= self.config.correlation == Correlation::RequestIds;
+        let none = RouteLayers::default();
+        let (uri, length) = (message.uri(), message.length());
+        let token = self.token(from, uri, length, Some(rid), none, false);
+        Some((handler, message, token))
     }
 
     /// Takes in a frame that is well formed and has the endpoint's own layers.

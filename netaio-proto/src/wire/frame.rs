@@ -107,7 +107,7 @@ impl<'a> Frame<'a> {
     }
 
     /// Whether the frame is well formed and its body what the sender wrote.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn verify(&self, types: &MessageTypes) -> Result<(), ProtocolError> {
         self.check(types)?;
         self.verify_checksum()
