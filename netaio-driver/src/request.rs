@@ -331,6 +331,12 @@ impl<R: Runtime> Future for PendingReply<R> {
         context: &mut Context<'_>,
     ) -> Poll<Self::Output> {
         let this = &mut *self;
+        // As nearly always: what comes is given on as it is.
+        if let Stage::Waiting(reply) = &mut this.stage
+            && !this.check_status
+        {
+            return Pin::new(reply).poll(context);
+        }
         let outcome = loop {
             match &mut this.stage {
                 Stage::Starting(starting) => {

@@ -118,8 +118,17 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         self.queued = connection.queued();
         let mut left = ACTIONS;
         while left > 0 {
-            left -= self.take_replies(state, left);
-            left -= self.take_dispatches(state, left);
+            if !state.connection.may_have_action() {
+                return false;
+            }
+            let mut taken = self.take_replies(state, left);
+            if taken == 0 {
+                taken = self.take_dispatches(state, left);
+            }
+            if taken > 0 {
+                left -= taken;
+                continue;
+            }
             let Some(action) = state.connection.poll_action() else {
                 return false;
             };

@@ -189,7 +189,8 @@ impl Connection {
     /// limits allow. A part of a frame does not wait: the peer must be able to
     /// complete it in time.
     pub(super) fn holds_up(&self) -> bool {
-        self.exchange.is_full(&self.stream)
+        self.decoder.has_frame()
+            && self.exchange.is_full(&self.stream)
             && self.decoder.peek().is_some_and(|frame| {
                 !self.exchange.is_reply(self.stream.remote, &frame)
             })
