@@ -330,6 +330,9 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         if std::mem::take(&mut self.news) {
             link.notify();
         }
+        if self.wakers.is_empty() {
+            return;
+        }
         self.woken += self.wakers.len();
         for waker in self.wakers.drain(..) {
             waker.wake();
@@ -340,9 +343,7 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
     fn write(&mut self, link: &Link<R>, context: &mut Context<'_>) {
         let before = self.written;
         while self.outgoing.has_remaining() {
-            let mut chunks = [IoSlice::new(&[]); CHUNKS];
-            let count = self.outgoing.chunks_vectored(&mut chunks);
-            match self.stream.poll_write(context, &chunks[..count]) {
+            match self.write_chunks(context) {
                 Poll::Ready(Ok(0)) => {
                     self.fail(link, &std::io::ErrorKind::WriteZero.into());
                     break;
@@ -366,6 +367,21 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
             // An error shows at the next read or write as well.
             self.unflushed = self.stream.poll_flush(context).is_pending();
         }
+    }
+
+    /// Writes as much as the stream takes at once.
+    #[inline]
+    fn write_chunks(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<usize>> {
+        let first = self.outgoing.chunk();
+        if first.len() == self.outgoing.remaining() {
+            return self.stream.poll_write(context, &[IoSlice::new(first)]);
+        }
+        let mut chunks = [IoSlice::new(&[]); CHUNKS];
+        let count = self.outgoing.chunks_vectored(&mut chunks);
+        self.stream.poll_write(context, &chunks[..count])
     }
 
     /// Reads once; `true` if anything came, the end included.

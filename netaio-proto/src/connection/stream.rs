@@ -134,6 +134,9 @@ impl Stream {
 
     /// Moves notices to where they are written from, as far as there is room.
     pub(super) fn admit_notices(&mut self, now: Instant) {
+        if self.notices.capacity() == 0 {
+            return;
+        }
         while self.on_the_way() < NOTICES_ON_THEIR_WAY {
             let Some(frame) = self.notices.pop_front() else {
                 break;
@@ -143,7 +146,7 @@ impl Stream {
             self.enqueued += frame.len() as u64;
             self.outgoing.push_shared(frame);
         }
-        if self.notices.is_empty() && self.notices.capacity() > 0 {
+        if self.notices.is_empty() {
             self.notices = VecDeque::new();
         }
     }

@@ -58,18 +58,12 @@ impl Connection {
         let limits = &self.exchange.config.limits;
         let frame = self.frame_timer.and_then(|timer| timer.deadline(limits));
         let idle = limits.idle_timeout.map(|span| self.last_activity + span);
-        [
-            self.exchange.requests.next_deadline(),
-            frame,
-            idle,
-            self.drain_deadline(),
-            self.stream.write_deadline(limits),
-            self.keepalive_deadline(),
-            self.held_up_deadline(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let next = earlier(self.exchange.requests.next_deadline(), frame);
+        let next = earlier(next, idle);
+        let next = earlier(next, self.drain_deadline());
+        let next = earlier(next, self.stream.write_deadline(limits));
+        let next = earlier(next, self.keepalive_deadline());
+        earlier(next, self.held_up_deadline())
     }
 
     /// Does what is due. Harmless when nothing is.
@@ -193,5 +187,14 @@ impl Connection {
         if out_of_step {
             self.begin_closing(CloseReason::OutOfStep);
         }
+    }
+}
+
+/// The earlier one of two deadlines.
+#[inline]
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
