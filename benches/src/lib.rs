@@ -10,12 +10,14 @@ use std::sync::Arc;
 use bytes::Buf as _;
 use netaio_proto::{
     Action, Connection, EndpointConfig, FrameDecoder, HandlerId, HmacAuthPlugin,
-    Instant, Layers, Limits, Message, MessageType, MessageTypes, Request, RequestId,
-    Role, Router, Sha256StreamCipherPlugin,
+    Instant, Layers, Limits, Message, MessageType, MessageTypes, ReplyToken,
+    Request, RequestId, Role, Router, Sha256StreamCipherPlugin,
 };
 
 /// Bytes that come with one read, if there are as many.
 pub const READ: usize = 64 * 1024;
+/// Messages that a server takes in before it answers them.
+const AT_ONCE: usize = 32;
 /// Bytes of a small content.
 pub const SMALL: usize = 64;
 
@@ -106,6 +108,7 @@ pub struct Echo {
     server: Connection,
     bytes: Vec<u8>,
     count: u64,
+    asked: Vec<(Message, ReplyToken)>,
 }
 
 impl Echo {
@@ -116,6 +119,7 @@ impl Echo {
             server: server(layers.clone()),
             bytes: frames(layers, content, count),
             count,
+            asked: Vec::new(),
         }
     }
 }
@@ -124,17 +128,27 @@ impl Work for Echo {
     fn once(&mut self) -> u64 {
         let server = &mut self.server;
         server.handle_input(NOW, &self.bytes);
-        while let Some(action) = server.poll_action() {
-            let Action::Dispatch {
-                message,
-                reply: Some(token),
-                ..
-            } = action
-            else {
-                panic!("{action:?}");
-            };
-            let reply = message.respond(message.content()).expect("it is short");
-            server.reply(NOW, token, reply).expect("it is open");
+        loop {
+            let asked = &mut self.asked;
+            server.poll_dispatches(AT_ONCE, |_, message, token| {
+                asked.push((message, token));
+            });
+            if asked.is_empty() {
+                match server.poll_action() {
+                    Some(Action::Dispatch {
+                        message,
+                        reply: Some(token),
+                        ..
+                    }) => asked.push((message, token)),
+                    Some(other) => panic!("{other:?}"),
+                    None => break,
+                }
+            }
+            for (message, token) in asked.drain(..) {
+                let reply = message.respond(message.content());
+                let reply = reply.expect("it is short");
+                server.reply(NOW, token, reply).expect("it is open");
+            }
         }
         discard(server);
         self.count
@@ -209,13 +223,12 @@ impl Work for Ask {
             client.request(NOW, request).expect("there is room");
         }
         answer(client, self.count, &mut self.answers);
-        let mut count = 0;
-        while let Some(action) = client.poll_action() {
-            assert!(matches!(action, Action::Reply { .. }), "{action:?}");
-            count += 1;
-        }
-        assert_eq!(count, self.count);
-        count
+        let most = self.count as usize;
+        let count = client.poll_replies(most, |request, reply| {
+            black_box((request, reply));
+        });
+        assert_eq!(count, most);
+        self.count
     }
 }
 

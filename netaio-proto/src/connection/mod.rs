@@ -367,9 +367,17 @@ impl Connection {
         if self.is_closing() {
             return Err(SendError::Closed);
         }
-        let outcome = self.exchange.conclude(&mut self.stream, token, reply);
-        self.note_queued();
-        outcome
+        // The result is made when it is given: kept meanwhile, it would be copied.
+        match self.exchange.conclude(&mut self.stream, token, reply) {
+            Ok(()) => {
+                self.note_queued();
+                Ok(())
+            }
+            Err(error) => {
+                self.note_queued();
+                Err(error)
+            }
+        }
     }
 
     /// Counts what waits to be written in what waits on all connections.

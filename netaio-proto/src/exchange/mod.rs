@@ -427,11 +427,21 @@ impl Exchange {
             }
             Turn::Stale => return Err(SendError::StaleToken),
         };
-        let outcome = match reply {
-            Some(reply) => self.push_reply(carrier, token.slot(), &to, reply),
-            None => Ok(()),
-        };
-        let mut next = self.in_flight.end(token.slot());
+        let slot = token.slot();
+        if let Some(reply) = reply
+            && let Err(error) = self.push_reply(carrier, slot, &to, reply)
+        {
+            self.end(carrier, slot);
+            return Err(error);
+        }
+        self.end(carrier, slot);
+        Ok(())
+    }
+
+    /// Ends a request of others, and sends replies that waited for its own.
+    #[inline]
+    fn end<C: Carrier>(&mut self, carrier: &mut C, slot: u32) {
+        let mut next = self.in_flight.end(slot);
         while let Some(Released { slot, to, reply }) = next {
             if let Some(reply) = reply {
                 // Whoever made it has been told that it was taken.
@@ -439,7 +449,6 @@ impl Exchange {
             }
             next = self.in_flight.end(slot);
         }
-        outcome
     }
 
     #[inline]

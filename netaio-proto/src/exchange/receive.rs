@@ -65,8 +65,14 @@ impl Exchange {
             return self.receive_sealed(carrier, from, frame);
         }
         carrier.note_seen(self.now, from.address);
+        // Looked for where the frame lies: the message is still on its way to
+        // memory.
+        let lone = auth_fields::lone_rid(frame.auth).copied();
         let message = Message::from_frame(frame);
-        let rid = message.fields().rid();
+        let rid = match lone {
+            Some(rid) => Some(u64::from_be_bytes(rid)),
+            None => message.fields().rid(),
+        };
         self.accept(carrier, from, message, rid, false)
     }
 
