@@ -186,18 +186,6 @@ impl Deadlines {
         let heads = lanes.filter_map(|lane| lane.queue.front());
         heads.chain(self.others.first()).min()
     }
-
-    /// Gives back memory that is not in use.
-    pub(super) fn release(&mut self) {
-        if self.undated.is_empty() {
-            self.undated = Vec::new();
-        }
-    }
-
-    /// Gives back all memory, when there is no request.
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
-    }
 }
 
 #[cfg(test)]

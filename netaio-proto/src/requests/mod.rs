@@ -138,7 +138,8 @@ pub(crate) struct Requests {
     slots: Slots,
     rids: Rids,
     targets: Targets,
-    deadlines: Deadlines,
+    /// `None` while there is nothing: most connections are servers' and ask nothing.
+    deadlines: Option<Box<Deadlines>>,
     /// All of them in the order of sending, while that is kept.
     all: List,
     /// Whether the order of sending is kept: for replies without an id, and for
@@ -166,7 +167,7 @@ impl Requests {
             slots: Slots::default(),
             rids: Rids::new(random),
             targets: Targets::new(KeyedHash::new(random)),
-            deadlines: Deadlines::default(),
+            deadlines: None,
             all: List::default(),
             in_order: false,
             serial: 0,
@@ -202,7 +203,7 @@ impl Requests {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.next()
+        self.deadlines.as_ref()?.next()
     }
 
     /// An id for the next request, which no pending one has.
@@ -267,7 +268,8 @@ impl Requests {
             in_all: Links::default(),
             in_target: Links::default(),
         });
-        self.deadlines.add_undated(slot, serial);
+        let deadlines = self.deadlines.get_or_insert_default();
+        deadlines.add_undated(slot, serial);
         if self.in_order {
             self.append(slot, target);
         }
@@ -279,8 +281,10 @@ impl Requests {
     /// Says what time it is, from which the new requests' time counts.
     #[inline]
     pub(crate) fn date(&mut self, now: Instant) {
-        if self.deadlines.has_undated() {
-            self.deadlines.date(&mut self.slots, now);
+        if let Some(deadlines) = &mut self.deadlines
+            && deadlines.has_undated()
+        {
+            deadlines.date(&mut self.slots, now);
         }
     }
 
@@ -310,7 +314,9 @@ impl Requests {
 
     /// Gives back memory that an idle endpoint does not need.
     pub(crate) fn release(&mut self) {
-        self.deadlines.release();
+        if self.len() == 0 {
+            self.deadlines = None;
+        }
     }
 
     fn get(&self, id: RequestId) -> Option<&Pending> {
@@ -404,7 +410,7 @@ impl Requests {
 
     /// Handles one deadline that has come.
     pub(crate) fn expire(&mut self, now: Instant) -> Option<Expired> {
-        let slot = self.deadlines.due(now)?;
+        let slot = self.deadlines.as_ref()?.due(now)?;
         let pending = self.slots.get(slot)?;
         if pending.abandoned {
             self.remove(slot);
@@ -687,8 +693,10 @@ impl Requests {
             special.layers = Layers::new();
         }
         let target = pending.target;
-        self.deadlines.remove(&mut self.slots, slot);
-        self.deadlines.insert(&mut self.slots, slot, now, grace);
+        if let Some(deadlines) = &mut self.deadlines {
+            deadlines.remove(&mut self.slots, slot);
+            deadlines.insert(&mut self.slots, slot, now, grace);
+        }
         if let Some(target) = self.targets.get_mut(target) {
             target.abandoned += 1;
         }
@@ -706,7 +714,9 @@ impl Requests {
         };
         let (id, outer) = (pending.target, pending.outer);
         let abandoned = pending.abandoned;
-        self.deadlines.remove(slots, slot);
+        if let Some(deadlines) = &mut self.deadlines {
+            deadlines.remove(slots, slot);
+        }
         if self.in_order {
             self.all.unlink(slots, slot, |pending| &mut pending.in_all);
         }
@@ -728,7 +738,7 @@ impl Requests {
         if slots.len() == 0 {
             self.in_order = self.answers == Answers::InOrder;
             if slots.release() {
-                self.deadlines.clear();
+                self.deadlines = None;
                 self.targets.clear();
             }
         }
