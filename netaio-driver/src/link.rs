@@ -422,11 +422,12 @@ impl<R: Runtime> Link<R> {
     #[inline]
     fn act_soon<T>(&self, action: impl FnOnce(&mut LinkState) -> T) -> T {
         let mut state = self.lock();
-        let task = state.task.take();
-        if task.is_some() {
+        if state.task.is_some() {
             state.look_at_clock(self.shared.runtime.now());
         }
         let outcome = action(&mut state);
+        // Not before: a plugin may have panicked.
+        let task = state.task.take();
         self.poke();
         drop(state);
         if let Some(task) = task {

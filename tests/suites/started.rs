@@ -1,12 +1,14 @@
 //! Requests that are sent before anybody waits for their replies.
 
+use std::future::IntoFuture as _;
 use std::time::Duration;
 
 use netaio_driver::{MessageType, RequestError, UdpNode};
+use netaio_proto::{AuthError, AuthPlugin, Context, Envelope, Layers, PluginError};
 
 use crate::ends::{self, client, client_builder, limits, listen};
 use crate::runtimes::TestRuntime;
-use crate::waiting::{Count, LONG, eventually, poll_once, soon};
+use crate::waiting::{Count, LONG, eventually, fail, poll_once, sleep, soon};
 
 on_every_runtime![
     started_requests_are_sent_at_once_and_get_their_own_replies,
@@ -15,6 +17,7 @@ on_every_runtime![
     a_started_request_fails_with_its_connection,
     a_request_that_cannot_be_started_is_sent_when_it_is_awaited,
     the_status_of_a_started_request_is_checked,
+    a_plugin_that_panics_at_a_start_holds_up_no_later_request,
     a_node_starts_requests,
 ];
 
@@ -155,4 +158,45 @@ async fn a_node_starts_requests<R: TestRuntime>(runtime: R) {
     }
     one.stop().await;
     two.stop().await;
+}
+
+#[derive(Debug)]
+struct Panics;
+
+impl AuthPlugin for Panics {
+    fn make(
+        &self,
+        _envelope: &mut Envelope,
+        _context: &mut Context<'_>,
+    ) -> Result<(), PluginError> {
+        fail();
+        Ok(())
+    }
+
+    fn check(
+        &self,
+        _envelope: &Envelope,
+        _context: &mut Context<'_>,
+    ) -> Result<(), AuthError> {
+        Ok(())
+    }
+}
+
+async fn a_plugin_that_panics_at_a_start_holds_up_no_later_request<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let (_server, client, link) = ends::pair(&runtime).await;
+    // The connection is at rest, and nothing else would wake its task.
+    sleep(&runtime, Duration::from_millis(100)).await;
+    let start = || {
+        let layers = Layers::new().auth(Panics);
+        drop(client.request("echo").layers(layers).start());
+    };
+    let started = std::panic::catch_unwind(std::panic::AssertUnwindSafe(start));
+    assert!(started.is_err());
+    assert_eq!(link.pending(), 0);
+    let later = client.request("echo").into_future();
+    assert!(soon(&runtime, later).await.is_ok());
 }

@@ -132,7 +132,7 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
             let Some(action) = state.connection.poll_action() else {
                 return false;
             };
-            left = left.saturating_sub(1);
+            left -= 1;
             match action {
                 Action::Reply { request, message } => {
                     self.wakers
