@@ -416,13 +416,17 @@ impl<R: Runtime> Link<R> {
         outcome
     }
 
-    /// Does something to the connection for which the time matters little, and
-    /// wakes its task. If that has been woken already, it is about to look at the
-    /// clock, and it was looked at when it was woken.
+    /// Does something to the connection, and wakes its task. Unless the time is
+    /// `needed`, the clock is left alone if the task has been woken already: it is
+    /// about to look itself, and somebody did when it was woken.
     #[inline]
-    fn act_soon<T>(&self, action: impl FnOnce(&mut LinkState) -> T) -> T {
+    fn act_soon<T>(
+        &self,
+        needed: bool,
+        action: impl FnOnce(&mut LinkState) -> T,
+    ) -> T {
         let mut state = self.lock();
-        if state.task.is_some() {
+        if needed || state.task.is_some() {
             state.look_at_clock(self.shared.runtime.now());
         }
         let outcome = action(&mut state);
@@ -467,6 +471,9 @@ impl<R: Runtime> Link<R> {
         request: Request,
         waker: Option<&Waker>,
     ) -> Submitted<R> {
+        // Plugins write down what time it is.
+        let layers = &self.shared.config.layers;
+        let timed = !layers.is_empty() || !request.inner().is_empty();
         let send = |state: &mut LinkState| {
             if let Err(error) = state.connection.can_send() {
                 return Err(Submitted::NotNow(Box::new(request), error));
@@ -475,7 +482,7 @@ impl<R: Runtime> Link<R> {
             let request = sent.map_err(|error| Submitted::Failed(error.into()))?;
             Ok((request, state.waiters.wait_for(request, waker)))
         };
-        let sent = self.act_soon(send);
+        let sent = self.act_soon(timed, send);
         match sent {
             Ok((request, waiter)) => {
                 let origin = Origin::Link(self);

@@ -1,7 +1,8 @@
 //! Requests that are sent before anybody waits for their replies.
 
 use std::future::IntoFuture as _;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use netaio_driver::{MessageType, RequestError, UdpNode};
 use netaio_proto::{AuthError, AuthPlugin, Context, Envelope, Layers, PluginError};
@@ -18,6 +19,7 @@ on_every_runtime![
     a_request_that_cannot_be_started_is_sent_when_it_is_awaited,
     the_status_of_a_started_request_is_checked,
     a_plugin_that_panics_at_a_start_holds_up_no_later_request,
+    a_plugin_is_told_the_time_at_a_connections_first_request,
     a_node_starts_requests,
 ];
 
@@ -199,4 +201,49 @@ async fn a_plugin_that_panics_at_a_start_holds_up_no_later_request<
     assert_eq!(link.pending(), 0);
     let later = client.request("echo").into_future();
     assert!(soon(&runtime, later).await.is_ok());
+}
+
+/// Notes when messages are made.
+#[derive(Debug, Default)]
+struct Times(Arc<Mutex<Vec<u64>>>);
+
+impl AuthPlugin for Times {
+    fn make(
+        &self,
+        _envelope: &mut Envelope,
+        context: &mut Context<'_>,
+    ) -> Result<(), PluginError> {
+        self.0.lock().unwrap().push(context.unix_time);
+        Ok(())
+    }
+
+    fn check(
+        &self,
+        _envelope: &Envelope,
+        _context: &mut Context<'_>,
+    ) -> Result<(), AuthError> {
+        Ok(())
+    }
+}
+
+async fn a_plugin_is_told_the_time_at_a_connections_first_request<R: TestRuntime>(
+    runtime: R,
+) {
+    let server = ends::server(&runtime);
+    let address = listen(&server).await;
+    let times = Arc::default();
+    let before = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    for _ in 0..20 {
+        let client = client(&runtime, address);
+        client.connect().await.unwrap();
+        let layers = Layers::new().auth(Times(Arc::clone(&times)));
+        let replies =
+            [(); 3].map(|()| client.request("echo").layers(layers.clone()).start());
+        for reply in replies {
+            assert!(soon(&runtime, reply).await.is_ok());
+        }
+    }
+    let times = times.lock().unwrap();
+    assert_eq!(times.len(), 60);
+    assert!(times.iter().all(|time| *time >= before), "{times:?}");
 }
