@@ -407,12 +407,7 @@ impl<R: Runtime> Link<R> {
         let mut state = self.lock();
         state.set_wall_clock(now);
         let outcome = action(&mut state, now);
-        let task = state.task.take();
-        self.poke();
-        drop(state);
-        if let Some(task) = task {
-            task.wake();
-        }
+        self.wake_task(state);
         outcome
     }
 
@@ -430,14 +425,20 @@ impl<R: Runtime> Link<R> {
             state.look_at_clock(self.shared.runtime.now());
         }
         let outcome = action(&mut state);
-        // Not before: a plugin may have panicked.
+        self.wake_task(state);
+        outcome
+    }
+
+    /// Wakes the task, as something has been done to the connection. Its waker is
+    /// not taken before that: a plugin may panic.
+    #[inline]
+    fn wake_task(&self, mut state: std::sync::MutexGuard<'_, LinkState>) {
         let task = state.task.take();
         self.poke();
         drop(state);
         if let Some(task) = task {
             task.wake();
         }
-        outcome
     }
 
     /// What seals a message of this type, if that takes long and is to be done

@@ -359,6 +359,36 @@ fn requests_that_are_next_come_the_short_way_and_all_else_does_not() {
     assert_eq!(counters.frames_in, 8);
 }
 
+/// An id tells where its request is, however many there are.
+#[test]
+fn replies_to_very_many_requests_are_told_apart() {
+    const MANY: usize = 66_000;
+    let limits = Limits {
+        max_pending: MANY,
+        max_outgoing: usize::MAX,
+        ..Limits::default()
+    };
+    let mut client = client(EndpointConfig {
+        limits,
+        ..EndpointConfig::default()
+    });
+    let asked: Vec<_> = (0..MANY)
+        .map(|_| {
+            let asked = Request::new(request("echo", ""));
+            client.request(at(0), asked).unwrap()
+        })
+        .collect();
+    let sent = frames(&written(&mut client));
+    for nth in [0, 65_535, 65_536, MANY - 1] {
+        let reply = sent[nth].clone().with_type(MessageType::OK);
+        client.handle_input(at(0), &reply.encode().unwrap());
+        assert!(matches!(
+            &poll_all(&mut client)[..],
+            [Action::Reply { request, .. }] if *request == asked[nth]
+        ));
+    }
+}
+
 /// Places in the table are used again: who is first there was not sent first.
 #[test]
 fn a_peer_that_stops_repeating_ids_answers_the_oldest_first() {

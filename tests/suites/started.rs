@@ -1,5 +1,6 @@
 //! Requests that are sent before anybody waits for their replies.
 
+use std::fmt;
 use std::future::IntoFuture as _;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -162,16 +163,22 @@ async fn a_node_starts_requests<R: TestRuntime>(runtime: R) {
     two.stop().await;
 }
 
-#[derive(Debug)]
-struct Panics;
+/// Calls this with the time, seconds since 1970, when it makes a proof.
+struct Making<F>(F);
 
-impl AuthPlugin for Panics {
+impl<F> fmt::Debug for Making<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Making")
+    }
+}
+
+impl<F: Fn(u64) + Send + Sync> AuthPlugin for Making<F> {
     fn make(
         &self,
         _envelope: &mut Envelope,
-        _context: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Result<(), PluginError> {
-        fail();
+        (self.0)(context.unix_time);
         Ok(())
     }
 
@@ -193,7 +200,7 @@ async fn a_plugin_that_panics_at_a_start_holds_up_no_later_request<
     // The connection is at rest, and nothing else would wake its task.
     sleep(&runtime, Duration::from_millis(100)).await;
     let start = || {
-        let layers = Layers::new().auth(Panics);
+        let layers = Layers::new().auth(Making(|_| fail()));
         drop(client.request("echo").layers(layers).start());
     };
     let started = std::panic::catch_unwind(std::panic::AssertUnwindSafe(start));
@@ -203,40 +210,19 @@ async fn a_plugin_that_panics_at_a_start_holds_up_no_later_request<
     assert!(soon(&runtime, later).await.is_ok());
 }
 
-/// Notes when messages are made.
-#[derive(Debug, Default)]
-struct Times(Arc<Mutex<Vec<u64>>>);
-
-impl AuthPlugin for Times {
-    fn make(
-        &self,
-        _envelope: &mut Envelope,
-        context: &mut Context<'_>,
-    ) -> Result<(), PluginError> {
-        self.0.lock().unwrap().push(context.unix_time);
-        Ok(())
-    }
-
-    fn check(
-        &self,
-        _envelope: &Envelope,
-        _context: &mut Context<'_>,
-    ) -> Result<(), AuthError> {
-        Ok(())
-    }
-}
-
 async fn a_plugin_is_told_the_time_at_a_connections_first_request<R: TestRuntime>(
     runtime: R,
 ) {
     let server = ends::server(&runtime);
     let address = listen(&server).await;
-    let times = Arc::default();
+    let times = Arc::new(Mutex::new(Vec::new()));
     let before = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
     for _ in 0..20 {
         let client = client(&runtime, address);
         client.connect().await.unwrap();
-        let layers = Layers::new().auth(Times(Arc::clone(&times)));
+        let noted = Arc::clone(&times);
+        let note = move |time| noted.lock().unwrap().push(time);
+        let layers = Layers::new().auth(Making(note));
         let replies =
             [(); 3].map(|()| client.request("echo").layers(layers.clone()).start());
         for reply in replies {

@@ -182,13 +182,15 @@ impl Connection {
     ) -> Result<RequestId, SendError> {
         self.exchange.advance(now);
         let outcome = self.request_undated(request);
+        // Its time begins now.
         self.exchange.advance(now);
         outcome
     }
 
     /// Sends a request as [`request`](Self::request) does, but its time begins
     /// when this connection is next told what time it is: for a caller that will
-    /// soon do so, and sends many without looking at the clock for each.
+    /// soon do so, and sends many without looking at the clock for each. Until then
+    /// it has no deadline, and [`poll_timeout`](Self::poll_timeout) knows of none.
     ///
     /// # Errors
     ///

@@ -343,10 +343,16 @@ impl Requests {
     /// Ends a live request, whose reply had its id.
     #[inline]
     pub(crate) fn complete_by_id(&mut self, id: RequestId) {
+        self.note_id();
+        self.complete(id);
+    }
+
+    /// Notes that a reply had its request's id.
+    #[inline]
+    fn note_id(&mut self) {
         if self.answers == Answers::Unknown {
             self.answers = Answers::WithIds;
         }
-        self.complete(id);
     }
 
     /// The layers that the reply to a request must have.
@@ -549,9 +555,7 @@ impl Requests {
                 Match::Late
             };
         };
-        if self.answers == Answers::Unknown {
-            self.answers = Answers::WithIds;
-        }
+        self.note_id();
         match self.slots.get(slot) {
             Some(p) if p.abandoned || p.accepts(message_type) => {
                 self.take_place(slot, true)
