@@ -5,6 +5,7 @@
 //! message out; `receive` is the way in. Both apply layers by the same two
 //! functions, match replies by the same table and route by the same router.
 
+mod plain;
 mod receive;
 
 use alloc::sync::Arc;

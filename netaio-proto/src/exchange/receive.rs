@@ -16,7 +16,7 @@ use crate::in_flight::ReplyTo;
 use crate::plugin::{Layers, OpenError};
 use crate::request::{Correlation, OuterUse};
 use crate::requests::{Match, RequestId, is_unlabelled};
-use crate::router::{DefaultRoute, HandlerId, Route, RouteLayers};
+use crate::router::{DefaultRoute, Route, RouteLayers};
 use crate::wire::auth_fields::{self, AuthFields};
 use crate::wire::frame::Frame;
 use crate::wire::message::{ERROR_URI, Envelope, Message};
@@ -74,67 +74,6 @@ impl Exchange {
             None => message.fields().rid(),
         };
         self.accept(carrier, from, message, rid, false)
-    }
-
-    /// The request that a frame is a reply to, if all that has to be done is to
-    /// hand it over: it is the reply of the usual kind, by its id, to a request
-    /// without layers. Nothing is changed.
-    #[inline]
-    pub(crate) fn plain_reply(&self, frame: &Frame<'_>) -> Option<RequestId> {
-        let own = self.config.correlation == Correlation::RequestIds;
-        if !own || !self.config.layers.is_empty() {
-            return None;
-        }
-        let rid = auth_fields::lone_rid(frame.auth)?;
-        let rid = u64::from_be_bytes(*rid);
-        let kind = frame.header.message_type;
-        let request = self.requests.find_plain(kind, rid)?;
-        let plain =
-            self.probe != Some(request) && frame.verify(&self.config.types).is_ok();
-        plain.then_some(request)
-    }
-
-    /// Hands over the plain reply to this request.
-    #[inline]
-    pub(crate) fn take_plain_reply(
-        &mut self,
-        request: RequestId,
-        frame: &Frame<'_>,
-    ) -> Message {
-        self.counters.frames_in += 1;
-        self.counters.replies += 1;
-        self.requests.complete_by_id(request);
-        Message::from_frame(frame)
-    }
-
-    /// Takes in a frame, if all that has to be done is to hand it to a handler: it
-    /// is a request of the usual kind, with an id, and neither it nor its route has
-    /// layers. Otherwise nothing is changed.
-    #[inline(always)]
-    pub(crate) fn take_plain_request(
-        &mut self,
-        from: Origin,
-        frame: &Frame<'_>,
-    ) -> Option<(HandlerId, Message, ReplyToken)> {
-        let kind = frame.header.message_type;
-        if kind.is_reply() || kind.is_custom() || !self.config.layers.is_empty() {
-            return None;
-        }
-        let rid = u64::from_be_bytes(*auth_fields::lone_rid(frame.auth)?);
-        frame.verify(&self.config.types).ok()?;
-        let message = Message::from_frame(frame);
-        let route = self.router.route(&message, from.address)?;
-        if route.is_ephemeral() || !route.layers().is_empty() || is_probe(&message) {
-            return None;
-        }
-        let handler = route.handler();
-        self.counters.frames_in += 1;
-        self.counters.dispatched += 1;
-        self.asked_with_ids |= self.config.correlation == Correlation::RequestIds;
-        let none = RouteLayers::default();
-        let (uri, length) = (message.uri(), message.length());
-        let token = self.token(from, uri, length, Some(rid), none, false);
-        Some((handler, message, token))
     }
 
     /// Takes in a frame that is well formed and has the endpoint's own layers.
@@ -621,7 +560,7 @@ impl Exchange {
     /// The means to answer a message of this length with these inner layers.
     /// `authentic`: it has passed the check of an inner auth plugin.
     #[inline]
-    fn token(
+    pub(super) fn token(
         &mut self,
         from: Origin,
         uri: &[u8],
@@ -738,7 +677,7 @@ impl Exchange {
 }
 
 /// Whether a message asks for no more than a sign of life.
-fn is_probe(message: &Message) -> bool {
+pub(super) fn is_probe(message: &Message) -> bool {
     message.uri() == Keepalive::URI.as_bytes()
         && message.message_type() == MessageType::REQUEST_URI
 }

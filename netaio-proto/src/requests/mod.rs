@@ -13,6 +13,7 @@
 //! for it, and one that was given up is gone.
 
 mod deadlines;
+mod pending;
 mod rids;
 mod slots;
 mod targets;
@@ -23,13 +24,12 @@ use core::net::SocketAddr;
 use core::ops::Range;
 use core::time::Duration;
 
-use bytes::Bytes;
-
 use self::deadlines::{Deadlines, LaneId};
+use self::pending::Pending;
 use self::rids::Rids;
 use self::slots::{Links, List, Slot, Slots};
 pub(crate) use self::targets::TargetId;
-use self::targets::{Target, Targets};
+use self::targets::Targets;
 use crate::action::TimeoutContext;
 use crate::keyed_hash::KeyedHash;
 use crate::plugin::Layers;
@@ -52,28 +52,6 @@ impl RequestId {
     pub fn slot(self) -> usize {
         self.slot as usize
     }
-}
-
-/// A request that waits.
-#[derive(Debug)]
-struct Pending {
-    serial: u64,
-    rid: Option<u64>,
-    message_type: MessageType,
-    target: TargetId,
-    special: Option<Box<Special>>,
-    outer: OuterUse,
-    timeout: Duration,
-    deadline: Instant,
-    lane: LaneId,
-    /// Where the request is in the stream of written bytes.
-    place: Range<u64>,
-    /// Given up: keeps its place to swallow its late reply.
-    abandoned: bool,
-    /// A request for this URI had been given up before this one was sent.
-    behind: bool,
-    in_all: Links,
-    in_target: Links,
 }
 
 /// How replies without an id are told apart.
@@ -745,76 +723,6 @@ impl Requests {
                 self.deadlines = None;
                 self.targets.clear();
             }
-        }
-    }
-}
-
-impl Pending {
-    /// Whether a reply of this type, with this request's id, ends it.
-    fn accepts(&self, reply: MessageType) -> bool {
-        use MessageType as T;
-        reply.is_error()
-            || match reply {
-                T::RESPOND_URI | T::OK => true,
-                T::CONFIRM_SUBSCRIBE => self.message_type == T::SUBSCRIBE_URI,
-                T::CONFIRM_UNSUBSCRIBE => self.message_type == T::UNSUBSCRIBE_URI,
-                T::PEER_DISCOVERED => self.message_type == T::ADVERTISE_PEER,
-                other => {
-                    let special = self.special.as_ref();
-                    special.is_some_and(|s| s.accepts.contains(other))
-                }
-            }
-    }
-
-    /// Whether a reply of this type is what Python netaio expects for it.
-    fn suits(&self, reply: MessageType) -> bool {
-        use MessageType as T;
-        let asks = self.message_type == T::REQUEST_URI;
-        match reply {
-            T::RESPOND_URI => asks || self.message_type.is_custom(),
-            T::OK => !asks,
-            other => self.accepts(other),
-        }
-    }
-
-    fn context(&self, target: &Target) -> TimeoutContext {
-        let uri = Bytes::copy_from_slice(&target.uri);
-        let custom =
-            (MessageType::FIRST_CUSTOM..=u8::MAX).map(MessageType::from_code);
-        let standard = MessageType::STANDARD.iter().copied();
-        let keys = standard
-            .chain(custom)
-            .filter(|reply| self.accepts(*reply))
-            .map(|reply| (reply, uri.clone()))
-            .collect();
-        TimeoutContext {
-            uri,
-            message_type: self.message_type,
-            timeout: self.timeout,
-            server: target.remote,
-            keys,
-            hint: None,
-        }
-    }
-
-    /// One of which nothing matters but that it is there.
-    #[cfg(test)]
-    fn sample() -> Self {
-        Self {
-            serial: 0,
-            rid: None,
-            message_type: MessageType::REQUEST_URI,
-            target: TargetId::default(),
-            special: None,
-            outer: OuterUse::default(),
-            timeout: Duration::ZERO,
-            deadline: Instant::EPOCH,
-            lane: LaneId::NONE,
-            place: NEVER,
-            abandoned: false,
-            behind: false,
-            in_all: Links::default(),
-            in_target: Links::default(),
         }
     }
 }
