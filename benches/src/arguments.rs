@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::apart::Kind;
 use crate::load::Threads;
 
 /// What is measured, how often and how long.
@@ -31,6 +32,8 @@ pub(crate) enum What {
     Rows,
     Publish,
     Witness,
+    /// Only a server, for another process of this program.
+    Serve(Kind),
 }
 
 impl Arguments {
@@ -55,6 +58,11 @@ impl Arguments {
             match &*word {
                 "publish" => parsed.what = What::Publish,
                 "witness" => parsed.what = What::Witness,
+                "serve" => {
+                    let kind = value()?;
+                    let kind = Kind::parse(&kind).ok_or(kind)?;
+                    parsed.what = What::Serve(kind);
+                }
                 "--quick" => {
                     parsed.quick = true;
                     parsed.rounds = 1;

@@ -22,6 +22,7 @@
 //! the median of the rounds' ratios. Figures of one run can be compared with each
 //! other, and with nothing else.
 
+mod apart;
 mod arguments;
 mod hashing;
 mod load;
@@ -50,6 +51,10 @@ fn main() -> ExitCode {
         What::Rows => {}
         What::Publish => {
             publish::run(arguments.rounds.min(3));
+            return ExitCode::SUCCESS;
+        }
+        What::Serve(kind) => {
+            apart::serve(kind, arguments.threads);
             return ExitCode::SUCCESS;
         }
         What::Witness => {

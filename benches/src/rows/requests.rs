@@ -5,6 +5,7 @@ use std::time::Duration;
 use netaio_bench::both_layers;
 use netaio_proto::Layers;
 
+use crate::apart::{Apart, Kind};
 use crate::arguments::Arguments;
 use crate::load::{Askers, Shape, Threads};
 use crate::report::Row;
@@ -68,7 +69,7 @@ pub(crate) fn rows(arguments: &Arguments) -> Vec<Row> {
         let row = Row::new(named(name, shape.threads), "requests/s")
             .subject("netaio-asyncstd", move || netaio_smol(shape, span))
             .subject("bare async-io", move || {
-                let server = sockets::async_io::server(shape.threads);
+                let server = Apart::start(Kind::Bare, shape.threads);
                 sockets::async_io::rate(server.address, shape, span)
             })
             .goal("bare async-io", 0.9)
@@ -89,7 +90,7 @@ fn netaio(layers: &Layers, shape: Shape, span: Duration) -> f64 {
 }
 
 fn netaio_smol(shape: Shape, span: Duration) -> f64 {
-    let server = servers::smol_tcp(shape.threads);
+    let server = Apart::start(Kind::Netaio, shape.threads);
     servers::smol_rate(server.address, shape, span)
 }
 
