@@ -209,21 +209,25 @@ impl FrameDecoder {
         self.next = Header::decode(self.pending());
     }
 
-    /// Moves what is pending to the front and grows the buffer if need be.
+    /// Moves what is pending to the front, of a larger buffer if need be.
     fn make_room(&mut self, room: usize) {
-        if self.start > 0 {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end = self.buffered();
-            self.start = 0;
-        }
-        let wanted = self.end.saturating_add(room);
+        let pending = self.buffered();
+        let wanted = pending.saturating_add(room);
         if self.buffer.len() < wanted {
             // A frame that needs several rounds doubles the buffer, so that
             // the copying stays in proportion.
             let doubled = self.buffer.len().saturating_mul(2);
-            let most = self.end.saturating_add(MOST_ROOM);
-            self.buffer.resize(wanted.max(doubled.min(most)), 0);
+            let most = pending.saturating_add(MOST_ROOM);
+            let mut larger = BytesMut::zeroed(wanted.max(doubled.min(most)));
+            if let Some(target) = larger.get_mut(..pending) {
+                target.copy_from_slice(self.pending());
+            }
+            self.buffer = larger;
+        } else if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
         }
+        self.start = 0;
+        self.end = pending;
     }
 }
 
