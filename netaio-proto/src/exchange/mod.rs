@@ -90,24 +90,12 @@ pub(crate) struct Carried<'a> {
 }
 
 impl SealedFrame {
-    /// A message with its layers, and the id that it is to have.
+    /// A message with its layers and its id.
     fn new(
         message_type: MessageType,
-        mut fields: AuthFields,
+        fields: AuthFields,
         body: Bytes,
-        rid: Option<u64>,
     ) -> Result<Self, SendError> {
-        match rid {
-            Some(rid) => fields
-                .set_rid(rid)
-                .map_err(|_| PluginError::FieldsTooLong)?,
-            // One that came with a message which is passed on means nothing
-            // here.
-            None if fields.rid().is_some() => {
-                fields.remove(AuthFields::RID);
-            }
-            None => {}
-        }
         let header = header_of(message_type, fields.packed(), &body)?;
         Ok(Self {
             header,
@@ -589,16 +577,34 @@ pub(crate) fn seal(
     rid: Option<u64>,
     context: &mut Context<'_>,
 ) -> Result<SealedFrame, SendError> {
-    let (message_type, fields, body) = if inner.is_empty() && outer.is_empty() {
-        message.into_parts()
-    } else {
-        let mut envelope = message.into_envelope();
-        inner.seal(&mut envelope, context)?;
-        outer.seal(&mut envelope, context)?;
-        let body = envelope.body.freeze();
-        (envelope.message_type, envelope.fields, body)
-    };
-    SealedFrame::new(message_type, fields, body, rid)
+    if inner.is_empty() && outer.is_empty() {
+        let (message_type, mut fields, body) = message.into_parts();
+        give_id(&mut fields, rid)?;
+        return SealedFrame::new(message_type, fields, body);
+    }
+    let mut envelope = message.into_envelope();
+    // Nearly always it is the first field, which is quickly set.
+    give_id(&mut envelope.fields, rid)?;
+    inner.seal(&mut envelope, context)?;
+    outer.seal(&mut envelope, context)?;
+    let body = envelope.body.freeze();
+    SealedFrame::new(envelope.message_type, envelope.fields, body)
+}
+
+/// Sets the id that a message is to have.
+fn give_id(fields: &mut AuthFields, rid: Option<u64>) -> Result<(), PluginError> {
+    match rid {
+        Some(rid) => {
+            let set = fields.set_rid(rid);
+            set.map_err(|_| PluginError::FieldsTooLong)
+        }
+        // One that came with a message which is passed on means nothing here.
+        None if fields.rid().is_some() => {
+            fields.remove(AuthFields::RID);
+            Ok(())
+        }
+        None => Ok(()),
+    }
 }
 
 /// A reply that an endpoint makes itself; without the URI if that leaves no

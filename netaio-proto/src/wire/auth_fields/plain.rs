@@ -5,6 +5,7 @@
 //! not as expected is left to the long way round.
 
 use core::mem;
+use core::ops::Range;
 
 use smallvec::SmallVec;
 
@@ -25,9 +26,6 @@ const MOST_AT_ONCE: usize = 4;
 /// that needs memory takes as much at first, so that it needs no more later.
 const USUAL_SIZE: usize = 160;
 
-/// Room for that many entries and their lengths.
-const ROOM: [u8; MOST_AT_ONCE * 256] = [0; MOST_AT_ONCE * 256];
-
 /// In the first byte of a value: its length takes one byte. Alone: so do the
 /// lengths of all items.
 const SHORT: u8 = 0x40;
@@ -43,129 +41,129 @@ type Fields<'a> = SmallVec<[Field<'a>; USUAL_COUNT]>;
 
 /// Whether a section is one packed value and short, with names that are ASCII.
 pub(super) fn is_short(section: &[u8]) -> bool {
-    Short::of(section).is_some_and(|mut fields| {
-        fields.all(|field| field.is_some_and(|field| field.name.is_ascii()))
+    Short::of(section).is_some_and(|mut entries| {
+        entries.all(|entry| {
+            let field = entry.and_then(Field::short);
+            field.is_some_and(|field| field.name.is_ascii())
+        })
     })
 }
 
-/// The values of the fields with these names; `None` if the section is not short.
+/// The values of the fields with these names, in a section that is valid; `None`
+/// if it is not short.
 pub(super) fn find<'a, const N: usize>(
     section: &'a [u8],
     names: [&str; N],
 ) -> Option<[Option<&'a [u8]>; N]> {
     let mut found = [None; N];
-    for field in Short::of(section)? {
-        let field = field?;
+    for entry in Short::of(section)? {
+        let (this, value) = split_entry(entry?)?;
         for (found, name) in found.iter_mut().zip(names) {
-            if field.name == name.as_bytes() {
-                *found = Some(field.value);
+            if this == name.as_bytes() {
+                *found = Some(short_value(value)?);
             }
         }
     }
     Some(found)
 }
 
-/// Adds fields to a section in place; `None`, and nothing is changed, if the
-/// section is not short and sorted, or may have one of them already.
+/// Adds fields to a section; `None`, and nothing is changed, if the section is not
+/// short and sorted, or may have one of them already, or gets long.
 pub(super) fn add(section: &mut Section, new: &[(&str, &[u8])]) -> Option<()> {
-    let mut fields = [Field::default(); MOST_AT_ONCE];
-    let fields = fields.get_mut(..new.len())?;
     let mut marks = 0;
-    let mut growth = 0_usize;
-    for (field, (name, value)) in fields.iter_mut().zip(new) {
+    let mut sorted = [Field::default(); MOST_AT_ONCE];
+    let sorted = sorted.get_mut(..new.len())?;
+    for (field, (name, value)) in sorted.iter_mut().zip(new) {
         let name = name.as_bytes();
         *field = Field { name, value };
-        growth = growth.saturating_add(1).saturating_add(field.short_len()?);
         field.mark(&mut marks)?;
     }
-    fields.sort_unstable_by(|a, b| a.order().cmp(&b.order()));
-    let mut places = [Place::default(); MOST_AT_ONCE];
-    let places = places.get_mut(..new.len())?;
-    find_places(section, fields, marks, places)?;
+    sorted.sort_unstable_by(|a, b| a.order().cmp(&b.order()));
+    let mut sorted = sorted.iter().peekable();
 
-    let end = section.len();
-    if section.capacity() < end.saturating_add(growth) {
-        let usual = USUAL_SIZE.saturating_sub(end);
-        section.reserve_exact(growth.max(usual));
-    }
-    section.extend_from_slice(ROOM.get(..growth)?);
-    insert(section, end, fields, places)
-}
-
-/// Where an entry will be: before the one that had this number, and began there.
-#[derive(Clone, Copy, Default)]
-struct Place {
-    number: usize,
-    at: usize,
-}
-
-/// Finds the places of sorted fields in a section that has no fields with these
-/// marks.
-fn find_places(
-    section: &[u8],
-    fields: &[Field<'_>],
-    mut marks: u64,
-    places: &mut [Place],
-) -> Option<()> {
-    let mut known = Short::of(section)?;
-    let count = known.lengths.len();
-    if count.saturating_add(fields.len()) > USUAL_COUNT {
-        return None;
-    }
-    let mut place = Place {
-        number: 0,
-        at: count.saturating_add(BEFORE_LENGTHS),
-    };
+    let known = Short::of(section)?;
+    let count = known.lengths.len().saturating_add(new.len());
+    let mut packed = Packer::new(count)?;
+    let mut rest = known.entries.len();
     let mut before = Field::default();
-    let mut to_place = fields.iter().zip(places).peekable();
-    for field in known.by_ref() {
-        let field = field?;
+    for entry in known {
+        let entry = entry?;
+        let field = Field::short(entry)?;
         field.mark(&mut marks)?;
         if field.order() < before.order() {
             return None;
         }
-        while let Some((_, to)) =
-            to_place.next_if(|(new, _)| new.order() < field.order())
-        {
-            *to = place;
+        while let Some(new) = sorted.next_if(|new| new.order() < field.order()) {
+            packed.put(new)?;
         }
-        place.number = place.number.saturating_add(1);
-        place.at = place.at.saturating_add(field.short_len()?);
+        packed.room_for(entry.len())?.copy_from_slice(entry);
+        rest = rest.saturating_sub(entry.len());
         before = field;
     }
-    to_place.for_each(|(_, to)| *to = place);
-    known.entries.is_empty().then_some(())
+    for new in sorted {
+        packed.put(new)?;
+    }
+    if rest > 0 {
+        return None;
+    }
+    let packed = packed.section();
+    section.clear();
+    if section.capacity() < packed.len() {
+        section.reserve_exact(packed.len().max(USUAL_SIZE));
+    }
+    section.extend_from_slice(packed);
+    Some(())
 }
 
-/// Inserts sorted fields at their places into a section that ended at `end`, and
-/// has grown by what they take.
-fn insert(
-    section: &mut [u8],
-    mut end: usize,
-    fields: &[Field<'_>],
-    places: &[Place],
-) -> Option<()> {
-    let mut shift = section.len().checked_sub(end)?;
-    // From behind, so that nothing is written over before it is moved.
-    for (field, place) in fields.iter().zip(places).rev() {
-        section.copy_within(place.at..end, place.at.checked_add(shift)?);
-        end = place.at;
-        shift = shift.checked_sub(field.short_len()?)?;
-        let entry = section.get_mut(end.checked_add(shift)?..)?;
-        field.write(&mut Rest(entry)).ok()?;
+/// A short section that is being packed.
+struct Packer {
+    bytes: [u8; Self::MOST],
+    /// Where the length of the next entry will be.
+    length_at: usize,
+    /// Where the next entry will be.
+    at: usize,
+}
+
+impl Packer {
+    /// Bytes that are packed without allocating.
+    const MOST: usize = 256;
+
+    /// Will have so many entries; `None` if those are too many.
+    fn new(count: usize) -> Option<Self> {
+        if count > USUAL_COUNT {
+            return None;
+        }
+        let mut bytes = [0; Self::MOST];
+        let [start @ .., in_bytes] = bytes.first_chunk_mut::<BEFORE_LENGTHS>()?;
+        *start = SHORT_DICT;
+        *in_bytes = count as u8;
+        Some(Self {
+            bytes,
+            length_at: BEFORE_LENGTHS,
+            at: BEFORE_LENGTHS.saturating_add(count),
+        })
     }
-    let [_, _, count] = section.first_chunk_mut::<BEFORE_LENGTHS>()?;
-    let mut lengths_end = BEFORE_LENGTHS.checked_add(usize::from(*count))?;
-    *count = count.checked_add(fields.len() as u8)?;
-    section.copy_within(lengths_end..end, lengths_end.checked_add(shift)?);
-    for (field, place) in fields.iter().zip(places).rev() {
-        let at = place.number.checked_add(BEFORE_LENGTHS)?;
-        section.copy_within(at..lengths_end, at.checked_add(shift)?);
-        lengths_end = at;
-        shift = shift.checked_sub(1)?;
-        *section.get_mut(at.checked_add(shift)?)? = field.short_len()? as u8;
+
+    /// Where the next entry is to be put; `None` if it is too long.
+    #[inline]
+    fn room_for(&mut self, length: usize) -> Option<&mut [u8]> {
+        *self.bytes.get_mut(self.length_at)? = u8::try_from(length).ok()?;
+        self.length_at = self.length_at.saturating_add(1);
+        let start = self.at;
+        self.at = start.saturating_add(length);
+        self.bytes.get_mut(start..self.at)
     }
-    Some(())
+
+    /// Packs a field; `None` if it is too long.
+    #[inline]
+    fn put(&mut self, field: &Field<'_>) -> Option<()> {
+        field.write_short(self.room_for(field.short_len()?)?)
+    }
+
+    /// All that was packed.
+    fn section(&self) -> &[u8] {
+        self.bytes.get(..self.at).unwrap_or_default()
+    }
 }
 
 /// The section with some fields set, or `None` if it has to be packed the long
@@ -220,53 +218,78 @@ struct Short<'a> {
 impl<'a> Short<'a> {
     /// `None` if the section is not a dict, or some length takes more.
     fn of(section: &'a [u8]) -> Option<Self> {
-        const START: [u8; 2] = [DICT | SHORT, SHORT];
-        let (count, rest) = section.strip_prefix(&START)?.split_first()?;
+        let (count, rest) = section.strip_prefix(&SHORT_DICT)?.split_first()?;
         let (lengths, entries) = rest.split_at_checked(usize::from(*count))?;
         Some(Self { lengths, entries })
     }
 }
 
+/// The entries as they are packed; `None` for one that is not there as a whole.
 impl<'a> Iterator for Short<'a> {
-    type Item = Option<Field<'a>>;
+    type Item = Option<&'a [u8]>;
 
-    fn next(&mut self) -> Option<Option<Field<'a>>> {
+    #[inline]
+    fn next(&mut self) -> Option<Option<&'a [u8]>> {
         let (length, lengths) = self.lengths.split_first()?;
         self.lengths = lengths;
-        let Some((entry, entries)) =
-            self.entries.split_at_checked(usize::from(*length))
-        else {
-            return Some(None);
-        };
-        self.entries = entries;
-        Some(Field::short(entry))
+        let split = self.entries.split_at_checked(usize::from(*length));
+        Some(split.map(|(entry, entries)| {
+            self.entries = entries;
+            entry
+        }))
     }
 }
 
+/// A dict whose lengths take a byte each: type and item width. The count follows.
+const SHORT_DICT: [u8; 2] = [DICT | SHORT, SHORT];
 /// What is before the lengths of the entries: type, item width, count.
 const BEFORE_LENGTHS: usize = 3;
 /// What is before the name of a short entry: a pair, the lengths of its two
 /// items, and the name's type and length.
 const BEFORE_NAME: usize = 7;
+/// How a short entry begins: a pair, [two lengths,] text, [its length, a byte.]
+const START: [u8; 8] = [TUPLE | SHORT, SHORT, 2, 0, 0, STR | SHORT, 0, 0];
+/// The bits of that which all entries have.
+const SAME: [u8; 8] = [0xff, 0xff, 0xff, 0, 0, 0xff, 0, 0];
+/// Where a short entry has the lengths of its two items.
+const LENGTHS: Range<usize> = 3..5;
 /// What is before the value: its type and length.
 const BEFORE_VALUE: usize = 2;
+
+/// The name of a short entry and what follows it; `None` if it does not begin as
+/// one does.
+#[inline]
+fn split_entry(entry: &[u8]) -> Option<(&[u8], &[u8])> {
+    // Even an entry with nothing in it is longer than this.
+    let start = entry.first_chunk::<8>()?;
+    let [start_bits, same, expected] = [*start, SAME, START].map(u64::from_ne_bytes);
+    if start_bits & same != expected {
+        return None;
+    }
+    let [.., name_length, _] = *start;
+    let rest = entry.get(BEFORE_NAME..)?;
+    rest.split_at_checked(usize::from(name_length))
+}
+
+/// The bytes that what follows a name is, if it is short and nothing else.
+#[inline]
+fn short_value(packed: &[u8]) -> Option<&[u8]> {
+    let (start, value) = packed.split_first_chunk::<BEFORE_VALUE>()?;
+    let [bytes, length] = *start;
+    let exact = bytes == BYTES | SHORT && usize::from(length) == value.len();
+    exact.then_some(value)
+}
 
 impl<'a> Field<'a> {
     /// The field of a packed entry, if it is packed exactly as we would pack it,
     /// and its lengths take a byte each.
+    #[inline]
     fn short(entry: &'a [u8]) -> Option<Self> {
-        let (start, rest) = entry.split_first_chunk::<BEFORE_NAME>()?;
-        let [pair, width, two, first, second, text, name_length] = *start;
-        if [pair, width, two, text] != [TUPLE | SHORT, SHORT, 2, STR | SHORT] {
-            return None;
-        }
-        let (name, rest) = rest.split_at_checked(usize::from(name_length))?;
-        let (start, value) = rest.split_first_chunk::<BEFORE_VALUE>()?;
-        let [bytes, value_length] = *start;
-        let exact = bytes == BYTES | SHORT
-            && usize::from(value_length) == value.len()
-            && usize::from(first) == name.len() + BEFORE_VALUE
-            && usize::from(second) == value.len() + BEFORE_VALUE;
+        let (name, value) = split_entry(entry)?;
+        let value = short_value(value)?;
+        let lengths = [name, value].map(|part| part.len() + BEFORE_VALUE);
+        let exact = entry.get(LENGTHS)?.iter().zip(lengths);
+        let exact = exact.into_iter().all(|(said, is)| usize::from(*said) == is);
         exact.then_some(Self { name, value })
     }
 
@@ -304,20 +327,31 @@ impl<'a> Field<'a> {
     }
 
     fn write(&self, out: &mut Rest<'_>) -> Result<(), PackError> {
-        if self.short_len().is_some() {
-            let (name, value) = (self.name.len() as u8, self.value.len() as u8);
-            let parts = [name, value].map(|part| part + BEFORE_VALUE as u8);
-            out.put(&[TUPLE | SHORT, SHORT, 2]);
-            out.put(&parts);
-            out.put(&[STR | SHORT, name]);
-            out.put(self.name);
-            out.put(&[BYTES | SHORT, value]);
-            out.put(self.value);
+        if let Some(length) = self.short_len() {
+            let entry = out.take(length);
+            self.write_short(entry.unwrap_or_default());
             return Ok(());
         }
         write_container_header(TUPLE, self.part_lens().into_iter(), out)?;
         write_sized(STR, self.name, out)?;
         write_sized(BYTES, self.value, out)
+    }
+
+    /// Fills an entry that is short, and as long as this.
+    #[inline]
+    fn write_short(&self, entry: &mut [u8]) -> Option<()> {
+        let (start, rest) = entry.split_first_chunk_mut()?;
+        let (name, rest) = rest.split_at_mut_checked(self.name.len())?;
+        let (mark, value) = rest.split_first_chunk_mut()?;
+        let lengths = [self.name, self.value].map(|part| part.len() as u8);
+        let [first, second] = lengths.map(|length| length + BEFORE_VALUE as u8);
+        let [name_length, value_length] = lengths;
+        let [pair, width, two, _, _, text, ..] = START;
+        *start = [pair, width, two, first, second, text, name_length];
+        name.copy_from_slice(self.name);
+        *mark = [BYTES | SHORT, value_length];
+        value.copy_from_slice(self.value);
+        Some(())
     }
 
     /// Sorts short fields as their packed bytes sort, which start with the
@@ -346,13 +380,18 @@ impl<'a> Field<'a> {
 /// What is left of a section to be written.
 struct Rest<'a>(&'a mut [u8]);
 
+impl<'a> Rest<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a mut [u8]> {
+        let (taken, rest) = mem::take(&mut self.0).split_at_mut_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+}
+
 impl Sink for Rest<'_> {
     fn put(&mut self, bytes: &[u8]) {
-        if let Some((to, rest)) =
-            mem::take(&mut self.0).split_at_mut_checked(bytes.len())
-        {
+        if let Some(to) = self.take(bytes.len()) {
             to.copy_from_slice(bytes);
-            self.0 = rest;
         }
     }
 }
@@ -474,7 +513,6 @@ mod tests {
             let long = NAMES.map(|name| fields.find(name));
             if let Some(found) = find(&packed, NAMES) {
                 short += 1;
-                assert!(is_short(&packed));
                 let kinds = long.map(|value| value.map(|value| value.kind()));
                 assert!(kinds.iter().flatten().all(|kind| *kind == Kind::Bytes));
                 let long = long.map(|value| value.and_then(|v| v.as_bytes()));
