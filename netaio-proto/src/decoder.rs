@@ -141,6 +141,14 @@ impl FrameDecoder {
             .is_some_and(|header| header.frame_length() <= self.buffered())
     }
 
+    /// About how many frames are there: as many as there would be if all of them
+    /// were as long as the next.
+    pub fn frames(&self) -> usize {
+        let length = self.next.map(|header| header.frame_length());
+        let frames = length.and_then(|length| self.buffered().checked_div(length));
+        frames.unwrap_or_default()
+    }
+
     /// The next frame as it is, unchecked; `None` until it is there as a whole.
     #[inline]
     pub fn peek(&self) -> Option<Frame<'_>> {

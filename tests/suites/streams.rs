@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use netaio_asyncstd::{AsyncStd, smol::Smol};
 use netaio_driver::{
-    CloseReason, MessageType, RequestError, Runtime, TcpClient as Client,
-    TcpServer as Server, WrapStream,
+    CloseReason, HmacAuthPlugin, Layers, MessageType, RequestError, Runtime,
+    TcpClient as Client, TcpServer as Server, WrapStream,
 };
 use netaio_tokio::{
     AutoReconnectTimeoutHandler, Incoming, TcpClient, TcpServer, Tokio,
@@ -241,6 +241,54 @@ fn requests_of_many_tasks_leave_in_few_writes() {
     });
     let writes = writes.get();
     assert!(writes < TASKS * EACH / 4, "{writes} writes");
+}
+
+/// Asks a server so many things at a time, nine times, and waits each time until
+/// all are answered; gives how often the server wrote.
+fn writes_of_nine_rounds(layers: Layers, at_a_time: usize) -> usize {
+    const WARM_UP: usize = 20;
+    let one_thread = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    one_thread.block_on(async move {
+        let server = TcpServer::builder().layers(layers.clone()).build();
+        server.on((MessageType::REQUEST_URI, "echo"), |m: Incoming| {
+            m.respond(m.content())
+        });
+        let (here, there) = tokio::io::duplex(65_536);
+        let writes = Count::default();
+        let there = Counted(there, writes.clone());
+        server.serve_stream(there, nowhere()).unwrap();
+        let client = TcpClient::builder().server("other end").layers(layers);
+        let client = client.build();
+        client.connect_stream("other end", nowhere(), here).unwrap();
+        let mut before = 0;
+        for round in 0..WARM_UP + 9 {
+            if round == WARM_UP {
+                before = writes.get();
+            }
+            let ask = |number: usize| {
+                let request = client.request("echo").timeout(LONG);
+                request.content(number.to_string()).start()
+            };
+            let asked: Vec<_> = (0..at_a_time).map(ask).collect();
+            for (number, reply) in asked.into_iter().enumerate() {
+                assert_eq!(reply.await.unwrap().text(), number.to_string());
+            }
+        }
+        writes.get() - before
+    })
+}
+
+#[test]
+fn who_waits_for_many_replies_gets_half_of_them_sooner_now_and_then() {
+    let sealed = || Layers::new().auth(HmacAuthPlugin::new("secret"));
+    assert_eq!(writes_of_nine_rounds(Layers::new(), 16), 12);
+    assert_eq!(writes_of_nine_rounds(sealed(), 4), 12);
+    // Few that are plain are answered in less time than a write takes.
+    assert_eq!(writes_of_nine_rounds(Layers::new(), 8), 9);
+    assert_eq!(writes_of_nine_rounds(sealed(), 1), 9);
 }
 
 #[cfg(unix)]

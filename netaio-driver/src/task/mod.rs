@@ -9,6 +9,7 @@ mod turn;
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -57,6 +58,12 @@ struct Worker<R: Runtime, S> {
     /// when others were let go first. What has become earlier since is seen before
     /// the next wait.
     due: Option<Instant>,
+    /// It has waited, and no message came since.
+    waited: bool,
+    /// How often in a row messages came only after a wait.
+    waits: u8,
+    /// So many messages that come together are worth two turns.
+    halved: RangeInclusive<usize>,
     rest: Rest,
     /// How it lets others make requests that leave in one write.
     gathering: Gathering,
@@ -136,6 +143,9 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             woken: 0,
             decoder: None,
             due: None,
+            waited: false,
+            waits: 0,
+            halved: turn::halved(&shared.config.layers),
             rest: Rest::Busy,
             gathering: Gathering::No,
             received: 0,
@@ -178,7 +188,10 @@ impl<R: Runtime, S: ByteStream> Future for ConnectionTask<R, S> {
             match worker.turn(link, context) {
                 Turn::Again => {}
                 Turn::Over => return worker.part(link, context),
-                Turn::Wait => return Poll::Pending,
+                Turn::Wait => {
+                    worker.waited = true;
+                    return Poll::Pending;
+                }
             }
         }
         // Others have waited long enough, and deadlines too.

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::ops::RangeInclusive;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Buf as _;
-use netaio_proto::{Action, CloseReason, HandlerId, Instant};
+use netaio_proto::{Action, CloseReason, Connection, HandlerId, Instant, Layers};
 
 use super::parting::Parting;
 use super::{Dispatch, Gathering, Rest, Work, Worker};
@@ -18,10 +19,27 @@ use crate::timeout::TimedOut;
 
 /// Actions of one turn.
 const ACTIONS: usize = 32;
+/// Waits one after the other, with messages after each, after which a peer seems to
+/// wait for this end whenever this end waits for the peer.
+const IN_TURNS: u8 = 3;
+/// So many messages are then worth two turns: half of the work takes longer than one
+/// more write here, and one more wait there. As many as a turn takes are half of
+/// what is on its way, as a rule.
+const HALVED: RangeInclusive<usize> = 12..=ACTIONS - 1;
+/// The same of messages that have layers.
+const SEALED_HALVED: RangeInclusive<usize> = 2..=ACTIONS;
 /// How long a connection keeps its buffers when nothing happens.
 const REST: Duration = Duration::from_millis(20);
 /// Chunks of one write.
 const CHUNKS: usize = 32;
+
+/// How many messages with these layers are worth two turns.
+pub(super) fn halved(layers: &Layers) -> RangeInclusive<usize> {
+    match layers.is_empty() {
+        true => HALVED,
+        false => SEALED_HALVED,
+    }
+}
 
 /// Whether a turn leaves more to do at once.
 #[derive(PartialEq)]
@@ -116,7 +134,7 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
             connection.handle_timeout(now);
         }
         self.queued = connection.queued();
-        let mut left = ACTIONS;
+        let mut left = self.share(&state.connection);
         while left > 0 {
             if !state.connection.may_have_action() {
                 return false;
@@ -182,6 +200,27 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
             }
         }
         true
+    }
+
+    /// How many actions this turn takes. A peer whose messages come only after a
+    /// wait, again and again, may wait in turn until this end has written: then
+    /// neither does anything while the other does. So half of what came is answered
+    /// first, and the peer works on that while the other half is.
+    fn share(&mut self, connection: &Connection) -> usize {
+        let frames = connection.frames_waiting();
+        if frames == 0 {
+            return ACTIONS;
+        }
+        self.waits = match std::mem::take(&mut self.waited) {
+            true => self.waits.saturating_add(1),
+            false => 0,
+        };
+        let in_turns = self.waits >= IN_TURNS;
+        if in_turns && self.halved.contains(&frames) {
+            frames.div_ceil(2)
+        } else {
+            ACTIONS
+        }
     }
 
     /// Takes replies that are next, `most` of them at most.

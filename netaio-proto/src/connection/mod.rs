@@ -508,6 +508,13 @@ impl Connection {
             || self.decoder.has_frame() && !self.holds_up()
     }
 
+    /// About how many messages came and wait to be polled: as many as there would
+    /// be if all of them were as long as the next. For a caller that shares out
+    /// its work.
+    pub fn frames_waiting(&self) -> usize {
+        self.decoder.frames()
+    }
+
     /// Bytes that wait to be written, replies included that wait for others.
     /// Notices are counted [apart](Self::notices).
     pub fn queued(&self) -> usize {
