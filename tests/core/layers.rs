@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use netaio_proto::wire::AuthFields;
 use netaio_proto::{
     Action, CipherPlugin, Context, Correlation, EndpointConfig, Envelope, HandlerId,
     HmacAuthPlugin, LayerKind, Layers, MessageType, OuterUse, PluginError, Request,
@@ -170,6 +171,59 @@ fn an_ephemeral_route_is_not_consumed_by_what_decrypts_to_no_message() {
     }
     let served = handlers(&poll_all(&mut server));
     assert_eq!(served, [None, Some(ECHO)]);
+}
+
+/// Does something to the fields on the way out, and nothing else.
+#[derive(Debug)]
+struct Meddling(fn(&mut AuthFields));
+
+impl CipherPlugin for Meddling {
+    fn encrypt(
+        &self,
+        envelope: &mut Envelope,
+        _context: &mut Context<'_>,
+    ) -> Result<(), PluginError> {
+        (self.0)(&mut envelope.fields);
+        Ok(())
+    }
+
+    fn decrypt(
+        &self,
+        _envelope: &mut Envelope,
+        _context: &mut Context<'_>,
+    ) -> Result<(), PluginError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_reply_finds_its_request_whatever_a_plugin_does_to_the_fields() {
+    let ways: [fn(&mut AuthFields); 3] = [
+        |fields| *fields = AuthFields::new(),
+        |fields| assert!(fields.remove(AuthFields::RID)),
+        |fields| fields.set_bytes(AuthFields::RID, &[7; 8]).unwrap(),
+    ];
+    for way in ways {
+        let layers = Layers::new().cipher(Meddling(way));
+        let mut client = crate::pair::client(config(layers));
+        let ask = |content| Request::new(request("echo", content));
+        let ids = ["a", "b"].map(|content| {
+            let asked = client.request(at(0), ask(content));
+            asked.unwrap()
+        });
+        let asked = frames(&written(&mut client));
+        for (id, asked) in ids.iter().zip(&asked).rev() {
+            let reply = message(MessageType::RESPOND_URI, "echo", &asked.text());
+            let rid = asked.fields().get_bytes(AuthFields::RID);
+            let none = Layers::new();
+            client.handle_input(at(0), &sealed(reply, [&none, &none], rid));
+            let [Action::Reply { request, message }] = &poll_all(&mut client)[..]
+            else {
+                panic!("no reply");
+            };
+            assert_eq!((request, message.content()), (id, asked.content()));
+        }
+    }
 }
 
 #[test]

@@ -587,6 +587,10 @@ pub(crate) fn seal(
     give_id(&mut envelope.fields, rid)?;
     inner.seal(&mut envelope, context)?;
     outer.seal(&mut envelope, context)?;
+    // Whatever the plugins have done to the fields, a reply finds its request.
+    if envelope.fields.rid() != rid {
+        give_id(&mut envelope.fields, rid)?;
+    }
     let body = envelope.body.freeze();
     SealedFrame::new(envelope.message_type, envelope.fields, body)
 }
