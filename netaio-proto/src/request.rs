@@ -1,5 +1,6 @@
 //! What a request is before it is sent, and how it is to be sent.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use core::time::Duration;
 
@@ -130,11 +131,14 @@ impl OuterUse {
     };
 
     /// Those of `layers` that are used.
-    pub(crate) fn of(self, layers: &Layers) -> Layers {
-        Layers {
+    pub(crate) fn of(self, layers: &Layers) -> Cow<'_, Layers> {
+        if self == Self::default() {
+            return Cow::Borrowed(layers);
+        }
+        Cow::Owned(Layers {
             auth: layers.auth.clone().filter(|_| self.auth),
             cipher: layers.cipher.clone().filter(|_| self.cipher),
-        }
+        })
     }
 }
 

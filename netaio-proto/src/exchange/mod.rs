@@ -371,7 +371,9 @@ impl Exchange {
         peer: Option<&Peer>,
     ) -> Result<SealedFrame, SendError> {
         let outer = outer.of(&self.config.layers);
-        seal(message, inner, &outer, rid, &mut self.context(peer))
+        let random = &mut self.random;
+        let mut context = context(&self.config, random, self.unix_time, peer);
+        seal(message, inner, &outer, rid, &mut context)
     }
 
     /// What seals a message for a peer apart from here.
@@ -389,15 +391,6 @@ impl Exchange {
     ) -> bool {
         inner.is_costly(message_type)
             || outer.auth && self.config.layers.is_costly(message_type)
-    }
-
-    fn context<'a>(&'a mut self, peer: Option<&'a Peer>) -> Context<'a> {
-        Context {
-            unix_time: self.unix_time,
-            random: &mut self.random,
-            local_peer: self.config.local_peer.as_deref(),
-            peer,
-        }
     }
 
     /// Notes how a dispatched message is answered, and sends what may leave.
@@ -593,6 +586,21 @@ pub(crate) fn seal(
     }
     let body = envelope.body.freeze();
     SealedFrame::new(envelope.message_type, envelope.fields, body)
+}
+
+/// What plugins are given besides the message.
+fn context<'a>(
+    config: &'a EndpointConfig,
+    random: &'a mut Random,
+    unix_time: u64,
+    peer: Option<&'a Peer>,
+) -> Context<'a> {
+    Context {
+        unix_time,
+        random,
+        local_peer: config.local_peer.as_deref(),
+        peer,
+    }
 }
 
 /// Sets the id that a message is to have.

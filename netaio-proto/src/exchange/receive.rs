@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::net::SocketAddr;
 
-use super::{Carrier, Exchange, Origin, own_reply};
+use super::{Carrier, Exchange, Origin, context, own_reply};
 use crate::action::{Action, AuthFailed, CloseReason, Hint, LayerKind, ReplyToken};
 use crate::config::Compatibility;
 use crate::config::Keepalive;
@@ -86,8 +86,11 @@ impl Exchange {
     ) -> Outcome {
         let mut envelope = Message::from_frame(frame).into_envelope();
         let rid = envelope.fields.rid();
-        let config = Arc::clone(&self.config);
-        let opened = self.open(carrier, from, &config.layers, &mut envelope);
+        let peer = carrier.peer(from.address);
+        let (config, random) = (&self.config, &mut self.random);
+        let mut context = context(config, random, self.unix_time, peer.as_deref());
+        let opened = config.layers.open(&mut envelope, &mut context);
+        let verified = config.layers.authenticates();
         if let Err(error) = opened {
             return self.outer_failed(carrier, from, envelope, rid, error);
         }
@@ -95,7 +98,6 @@ impl Exchange {
             return self.rejected(carrier, from, ProtocolError::BadUriLength);
         };
         carrier.note_seen(self.now, from.address);
-        let verified = config.layers.authenticates();
         self.accept(carrier, from, message, rid, verified)
     }
 
@@ -107,7 +109,9 @@ impl Exchange {
         envelope: &mut Envelope,
     ) -> Result<(), OpenError> {
         let peer = carrier.peer(from.address);
-        layers.open(envelope, &mut self.context(peer.as_deref()))
+        let (config, random) = (&self.config, &mut self.random);
+        let mut context = context(config, random, self.unix_time, peer.as_deref());
+        layers.open(envelope, &mut context)
     }
 
     /// A message that passed the outer layers, or was let past them.
