@@ -319,6 +319,21 @@ mod tests {
     }
 
     #[test]
+    fn frames_are_counted_by_the_length_of_the_next() {
+        let frame = Message::new(MessageType::OK, "a", "").unwrap();
+        let frame = frame.encode().unwrap();
+        let mut decoder = FrameDecoder::new();
+        assert_eq!(decoder.frames(), 0);
+        decoder.push(&frame[..frame.len() - 1]);
+        assert_eq!(decoder.frames(), 0);
+        decoder.push(&frame[frame.len() - 1..]);
+        decoder.push(&frame.repeat(2));
+        assert_eq!(decoder.frames(), 3);
+        assert_eq!(decode_all(&mut decoder).len(), 3);
+        assert_eq!(decoder.frames(), 0);
+    }
+
+    #[test]
     fn an_announced_length_reserves_nothing() {
         let mut decoder = FrameDecoder::new();
         decoder.push(&[0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);

@@ -9,7 +9,6 @@ mod turn;
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -62,8 +61,8 @@ struct Worker<R: Runtime, S> {
     waited: bool,
     /// How often in a row messages came only after a wait.
     waits: u8,
-    /// So many messages that come together are worth two turns.
-    halved: RangeInclusive<usize>,
+    /// Messages have layers, which take time.
+    sealed: bool,
     rest: Rest,
     /// How it lets others make requests that leave in one write.
     gathering: Gathering,
@@ -145,7 +144,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             due: None,
             waited: false,
             waits: 0,
-            halved: turn::halved(&shared.config.layers),
+            sealed: !shared.config.layers.is_empty(),
             rest: Rest::Busy,
             gathering: Gathering::No,
             received: 0,

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Buf as _;
-use netaio_proto::{Action, CloseReason, Connection, HandlerId, Instant, Layers};
+use netaio_proto::{Action, CloseReason, Connection, HandlerId, Instant};
 
 use super::parting::Parting;
 use super::{Dispatch, Gathering, Rest, Work, Worker};
@@ -17,7 +17,7 @@ use crate::running::Finished;
 use crate::runtime::{ByteStream, Runtime};
 use crate::timeout::TimedOut;
 
-/// Actions of one turn.
+/// Actions of one turn, at most.
 const ACTIONS: usize = 32;
 /// Waits one after the other, with messages after each, after which a peer seems to
 /// wait for this end whenever this end waits for the peer.
@@ -32,14 +32,6 @@ const SEALED_HALVED: RangeInclusive<usize> = 2..=ACTIONS;
 const REST: Duration = Duration::from_millis(20);
 /// Chunks of one write.
 const CHUNKS: usize = 32;
-
-/// How many messages with these layers are worth two turns.
-pub(super) fn halved(layers: &Layers) -> RangeInclusive<usize> {
-    match layers.is_empty() {
-        true => HALVED,
-        false => SEALED_HALVED,
-    }
-}
 
 /// Whether a turn leaves more to do at once.
 #[derive(PartialEq)]
@@ -215,8 +207,8 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
             true => self.waits.saturating_add(1),
             false => 0,
         };
-        let in_turns = self.waits >= IN_TURNS;
-        if in_turns && self.halved.contains(&frames) {
+        let halved = if self.sealed { SEALED_HALVED } else { HALVED };
+        if self.waits >= IN_TURNS && halved.contains(&frames) {
             frames.div_ceil(2)
         } else {
             ACTIONS

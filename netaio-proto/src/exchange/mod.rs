@@ -370,9 +370,8 @@ impl Exchange {
         rid: Option<u64>,
         peer: Option<&Peer>,
     ) -> Result<SealedFrame, SendError> {
-        let outer = outer.of(&self.config.layers);
-        let random = &mut self.random;
-        let mut context = context(&self.config, random, self.unix_time, peer);
+        let (config, mut context) = self.context(peer);
+        let outer = outer.of(&config.layers);
         seal(message, inner, &outer, rid, &mut context)
     }
 
@@ -391,6 +390,20 @@ impl Exchange {
     ) -> bool {
         inner.is_costly(message_type)
             || outer.auth && self.config.layers.is_costly(message_type)
+    }
+
+    /// The configuration, and what its plugins are given besides the message.
+    fn context<'a>(
+        &'a mut self,
+        peer: Option<&'a Peer>,
+    ) -> (&'a EndpointConfig, Context<'a>) {
+        let context = Context {
+            unix_time: self.unix_time,
+            random: &mut self.random,
+            local_peer: self.config.local_peer.as_deref(),
+            peer,
+        };
+        (&self.config, context)
     }
 
     /// Notes how a dispatched message is answered, and sends what may leave.
@@ -581,42 +594,25 @@ pub(crate) fn seal(
     inner.seal(&mut envelope, context)?;
     outer.seal(&mut envelope, context)?;
     // Whatever the plugins have done to the fields, a reply finds its request.
-    if envelope.fields.rid() != rid {
-        give_id(&mut envelope.fields, rid)?;
-    }
+    give_id(&mut envelope.fields, rid)?;
     let body = envelope.body.freeze();
     SealedFrame::new(envelope.message_type, envelope.fields, body)
 }
 
-/// What plugins are given besides the message.
-fn context<'a>(
-    config: &'a EndpointConfig,
-    random: &'a mut Random,
-    unix_time: u64,
-    peer: Option<&'a Peer>,
-) -> Context<'a> {
-    Context {
-        unix_time,
-        random,
-        local_peer: config.local_peer.as_deref(),
-        peer,
-    }
-}
-
-/// Sets the id that a message is to have.
+/// Sets the id that a message is to have, unless it has it. One that came with a
+/// message which is passed on means nothing here.
 fn give_id(fields: &mut AuthFields, rid: Option<u64>) -> Result<(), PluginError> {
+    if fields.rid() == rid {
+        return Ok(());
+    }
     match rid {
-        Some(rid) => {
-            let set = fields.set_rid(rid);
-            set.map_err(|_| PluginError::FieldsTooLong)
-        }
-        // One that came with a message which is passed on means nothing here.
-        None if fields.rid().is_some() => {
+        Some(rid) => fields.set_rid(rid),
+        None => {
             fields.remove(AuthFields::RID);
             Ok(())
         }
-        None => Ok(()),
     }
+    .map_err(|_| PluginError::FieldsTooLong)
 }
 
 /// A reply that an endpoint makes itself; without the URI if that leaves no

@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::net::SocketAddr;
 
-use super::{Carrier, Exchange, Origin, context, own_reply};
+use super::{Carrier, Exchange, Origin, own_reply};
 use crate::action::{Action, AuthFailed, CloseReason, Hint, LayerKind, ReplyToken};
 use crate::config::Compatibility;
 use crate::config::Keepalive;
@@ -87,8 +87,7 @@ impl Exchange {
         let mut envelope = Message::from_frame(frame).into_envelope();
         let rid = envelope.fields.rid();
         let peer = carrier.peer(from.address);
-        let (config, random) = (&self.config, &mut self.random);
-        let mut context = context(config, random, self.unix_time, peer.as_deref());
+        let (config, mut context) = self.context(peer.as_deref());
         let opened = config.layers.open(&mut envelope, &mut context);
         let verified = config.layers.authenticates();
         if let Err(error) = opened {
@@ -109,8 +108,7 @@ impl Exchange {
         envelope: &mut Envelope,
     ) -> Result<(), OpenError> {
         let peer = carrier.peer(from.address);
-        let (config, random) = (&self.config, &mut self.random);
-        let mut context = context(config, random, self.unix_time, peer.as_deref());
+        let (_, mut context) = self.context(peer.as_deref());
         layers.open(envelope, &mut context)
     }
 

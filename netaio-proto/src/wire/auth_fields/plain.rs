@@ -208,8 +208,7 @@ fn pack(fields: &mut Fields<'_>) -> Result<Section, PackError> {
     Ok(section)
 }
 
-/// The fields of a section in which no length takes more than a byte; `None` for
-/// an entry that is not packed exactly as we would pack it.
+/// A section in which no length of an entry takes more than a byte.
 struct Short<'a> {
     lengths: &'a [u8],
     entries: &'a [u8],
