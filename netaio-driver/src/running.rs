@@ -103,11 +103,14 @@ impl<R: Runtime, I> Handlers<R, I> {
 
     /// The routes, if they have changed since they were last looked at.
     pub(crate) fn changed_router(&mut self) -> Option<Arc<Router>> {
-        if self.endpoint.version() == self.snapshot.version {
-            return None;
-        }
+        let changed = self.endpoint.version() != self.snapshot.version;
+        changed.then(|| self.look_again())
+    }
+
+    #[cold]
+    fn look_again(&mut self) -> Arc<Router> {
         self.snapshot = self.endpoint.snapshot();
-        Some(self.router())
+        self.router()
     }
 
     /// Calls a handler. `false` if too many run for messages that are answers
@@ -121,17 +124,11 @@ impl<R: Runtime, I> Handlers<R, I> {
         context: &mut Context<'_>,
     ) -> bool {
         let Some((handler, once)) = self.snapshot.handler(id) else {
-            // Removed between routing and now: as if it had never been there.
-            let reply = message.not_found().map_err(|e| e.to_string());
-            self.answered(token, Finished::Answer(reply.map(Some)));
+            self.not_found(&message, token);
             return true;
         };
         if token.is_none() && self.unanswerable >= self.most {
-            // An answer holds no place among the requests in flight, which
-            // bound the handlers of all other messages.
-            if self.endpoint.log.allows(Topic::TooManyHandlers) {
-                tracing::warn!(uri = %message.uri_text(), "too many handlers run");
-            }
+            self.log_drop(&message);
             return false;
         }
         if let Some(key) = once {
@@ -150,16 +147,41 @@ impl<R: Runtime, I> Handlers<R, I> {
                     Some(Poll::Ready(answer)) => {
                         self.answered(token, Finished::Answer(answer));
                     }
-                    Some(Poll::Pending) => {
-                        self.unanswerable += usize::from(token.is_none());
-                        let future = self.supervise(future);
-                        let running = self.running.get_or_insert_default();
-                        running.push(Running { token, future });
-                    }
+                    Some(Poll::Pending) => self.run(token, future),
                 }
             }
         }
         true
+    }
+
+    /// The handler was removed between routing and now: as if it had never been
+    /// there.
+    #[cold]
+    fn not_found(&mut self, message: &Message, token: Option<ReplyToken>) {
+        let reply = message.not_found().map_err(|e| e.to_string());
+        self.answered(token, Finished::Answer(reply.map(Some)));
+    }
+
+    /// A message that is an answer holds no place among the requests in flight,
+    /// which bound the handlers of all others.
+    #[cold]
+    fn log_drop(&self, message: &Message) {
+        if self.endpoint.log.allows(Topic::TooManyHandlers) {
+            tracing::warn!(uri = %message.uri_text(), "too many handlers run");
+        }
+    }
+
+    /// Lets a handler run that is not done yet.
+    #[inline(never)]
+    fn run(
+        &mut self,
+        token: Option<ReplyToken>,
+        future: Pin<Box<dyn Future<Output = Answer> + Send>>,
+    ) {
+        self.unanswerable += usize::from(token.is_none());
+        let future = self.supervise(future);
+        let running = self.running.get_or_insert_default();
+        running.push(Running { token, future });
     }
 
     /// A handler that is not done yet, with an end that comes in any case.
@@ -214,11 +236,7 @@ impl<R: Runtime, I> Handlers<R, I> {
                 self.finished_bytes += finished.length();
                 self.finished.push((token, finished));
             }
-            None => {
-                if let Finished::Answer(Ok(Some(_))) = finished {
-                    tracing::debug!("an answer to an answer is not sent");
-                }
-            }
+            None => drop_answer(finished),
         }
     }
 
@@ -338,23 +356,45 @@ fn answer(
             Ok(())
         }
         Finished::Answer(Err(text)) => {
-            if log.allows(Topic::HandlerFailed) {
-                tracing::warn!(%text, "a handler failed");
-            }
+            log_failure(log, &text);
             answering.reply_error(now, token, &text)
         }
         Finished::Broken => answering.reply_error(now, token, "internal error"),
         Finished::Overdue => {
-            if log.allows(Topic::HandlerOverdue) {
-                tracing::warn!("a handler took too long");
-            }
+            log_delay(log);
             answering.reply_error(now, token, "the handler took too long")
         }
     };
-    if let Err(error) = sent
-        && log.allows(Topic::ReplyNotSent)
-    {
+    if let Err(error) = sent {
+        log_unsent(log, &error);
+    }
+}
+
+#[cold]
+fn log_failure(log: &LogLimit, text: &str) {
+    if log.allows(Topic::HandlerFailed) {
+        tracing::warn!(%text, "a handler failed");
+    }
+}
+
+#[cold]
+fn log_delay(log: &LogLimit) {
+    if log.allows(Topic::HandlerOverdue) {
+        tracing::warn!("a handler took too long");
+    }
+}
+
+#[cold]
+fn log_unsent(log: &LogLimit, error: &SendError) {
+    if log.allows(Topic::ReplyNotSent) {
         tracing::warn!(%error, "a reply could not be sent");
+    }
+}
+
+#[cold]
+fn drop_answer(finished: Finished) {
+    if let Finished::Answer(Ok(Some(_))) = finished {
+        tracing::debug!("an answer to an answer is not sent");
     }
 }
 

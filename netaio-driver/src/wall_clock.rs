@@ -16,13 +16,19 @@ pub(crate) struct WallClock {
 
 impl WallClock {
     /// Seconds since 1970, if it is time to look again.
+    #[inline]
     pub(crate) fn news(&mut self, now: Instant) -> Option<u64> {
         let fresh = |at: Instant| now.duration_since(at) < FRESH;
         if self.looked.is_some_and(fresh) {
             return None;
         }
+        Some(self.look(now))
+    }
+
+    #[cold]
+    fn look(&mut self, now: Instant) -> u64 {
         self.looked = Some(now);
-        Some(unix_time())
+        unix_time()
     }
 }
 

@@ -32,10 +32,18 @@ impl OutgoingShare {
     }
 
     /// Notes that now so many bytes of this connection wait.
+    #[inline]
     pub(crate) fn update(&mut self, queued: usize) {
         let counted = if queued < STEP { 0 } else { queued };
+        if counted != self.counted {
+            self.count(counted);
+        }
+    }
+
+    #[cold]
+    fn count(&mut self, counted: usize) {
         let little = counted.abs_diff(self.counted) < STEP && counted != 0;
-        if little || counted == self.counted {
+        if little {
             return;
         }
         if counted >= self.counted {

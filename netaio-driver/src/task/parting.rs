@@ -39,6 +39,7 @@ impl Parting {
 
 impl<R: Runtime, S: ByteStream> Worker<R, S> {
     /// Takes leave of the peer, and tells whoever wants to know.
+    #[cold]
     pub(super) fn part(
         &mut self,
         link: &Link<R>,

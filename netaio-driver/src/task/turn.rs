@@ -33,6 +33,12 @@ const REST: Duration = Duration::from_millis(20);
 /// Chunks of one write.
 const CHUNKS: usize = 32;
 
+/// Whether an action is one of those of which a turn takes so many.
+enum Share {
+    Counts,
+    Free,
+}
+
 /// Whether a turn leaves more to do at once.
 #[derive(PartialEq)]
 pub(super) enum Turn {
@@ -59,12 +65,7 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         }
         drop(state);
         if let Some(reason) = self.end.take() {
-            // What came before the end is not lost with it.
-            self.do_work(link);
-            self.dispatch_all(link, context);
-            self.tell_late(link);
-            self.wake(link);
-            self.handlers.clear();
+            self.finish(link, context);
             self.parting = Some(Parting::new(now, reason));
             return Turn::Over;
         }
@@ -76,6 +77,18 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         // Whoever has an answer finds that what came before it has been handled.
         self.wake(link);
         self.transfer(link, context, now, more || again, reads)
+    }
+
+    /// Does what is left at the end: what came before it is not lost with it.
+    #[cold]
+    fn finish(&mut self, link: &Link<R>, context: &mut Context<'_>) {
+        self.do_work(link);
+        while let Some(dispatch) = self.dispatches.pop_front() {
+            self.call(link, dispatch, context);
+        }
+        self.tell_late(link);
+        self.wake(link);
+        self.handlers.clear();
     }
 
     /// Writes and reads, and says whether there is more to do after that.
@@ -127,7 +140,7 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         }
         self.queued = connection.queued();
         let mut left = self.share(&state.connection);
-        while left > 0 {
+        while left > 0 && self.end.is_none() {
             if !state.connection.may_have_action() {
                 return false;
             }
@@ -139,59 +152,63 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
                 left -= taken;
                 continue;
             }
-            let Some(action) = state.connection.poll_action() else {
-                return false;
-            };
-            left -= 1;
-            match action {
-                Action::Reply { request, message } => {
-                    self.wakers
-                        .extend(state.waiters.complete(request, Ok(message)));
-                }
-                Action::Failed { request, error } => {
-                    self.wakers
-                        .extend(state.waiters.complete(request, Err(error)));
-                }
-                Action::TimedOut { request, context } => {
-                    // All that timed out together are taken in one go: their
-                    // slots are free, and may be other requests' in a moment.
-                    left += 1;
-                    let timed_out = TimedOut::new(context);
-                    if let Some(late) = state.waiters.late(request, &timed_out) {
-                        self.work.push(Work::TimedOut(late, timed_out));
-                    }
-                }
-                Action::Dispatch {
-                    handler,
-                    message,
-                    reply,
-                    ..
-                } => self.dispatches.push_back(Dispatch {
-                    handler,
-                    message,
-                    reply,
-                }),
-                Action::AuthFailed(failed) => {
-                    self.work.push(Work::AuthFailed(*failed));
-                }
-                Action::Unrouted { message, reply, .. } => {
-                    state.inbox.push(message);
-                    self.news = true;
-                    if let Some(token) = reply {
-                        state.connection.no_reply(token);
-                    }
-                }
-                Action::Rejected { error, .. } => {
-                    tracing::debug!(%error, "bad message passed over");
-                }
-                Action::Closed { reason } => {
-                    self.end = Some(reason);
-                    break;
-                }
-                other => tracing::debug!(?other, "unknown action"),
+            match self.take_action(state) {
+                Some(Share::Counts) => left -= 1,
+                Some(Share::Free) => {}
+                None => return false,
             }
         }
         true
+    }
+
+    /// Takes the action that is next, whatever it is.
+    #[inline(never)]
+    fn take_action(&mut self, state: &mut LinkState) -> Option<Share> {
+        match state.connection.poll_action()? {
+            Action::Reply { request, message } => {
+                self.wakers
+                    .extend(state.waiters.complete(request, Ok(message)));
+            }
+            Action::Failed { request, error } => {
+                self.wakers
+                    .extend(state.waiters.complete(request, Err(error)));
+            }
+            Action::TimedOut { request, context } => {
+                // All that timed out together are taken in one go: their slots
+                // are free, and may be other requests' in a moment.
+                let timed_out = TimedOut::new(context);
+                if let Some(late) = state.waiters.late(request, &timed_out) {
+                    self.work.push(Work::TimedOut(late, timed_out));
+                }
+                return Some(Share::Free);
+            }
+            Action::Dispatch {
+                handler,
+                message,
+                reply,
+                ..
+            } => self.dispatches.push_back(Dispatch {
+                handler,
+                message,
+                reply,
+            }),
+            Action::AuthFailed(failed) => {
+                self.work.push(Work::AuthFailed(*failed));
+            }
+            Action::Unrouted { message, reply, .. } => {
+                state.inbox.push(message);
+                self.news = true;
+                if let Some(token) = reply {
+                    state.connection.no_reply(token);
+                }
+            }
+            Action::Rejected { error, .. } => {
+                tracing::debug!(%error, "bad message passed over");
+            }
+            Action::Closed { reason } => self.end = Some(reason),
+            other => tracing::debug!(?other, "unknown action"),
+        }
+        Some(Share::Counts)
     }
 
     /// How many actions this turn takes. A peer whose messages come only after a
@@ -255,6 +272,13 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
 
     /// Runs user code: the auth error handler, timeout handlers.
     fn do_work(&mut self, link: &Link<R>) {
+        if !self.work.is_empty() {
+            self.do_all_work(link);
+        }
+    }
+
+    #[cold]
+    fn do_all_work(&mut self, link: &Link<R>) {
         let mut work = std::mem::take(&mut self.work);
         for work in work.drain(..) {
             match work {
@@ -277,13 +301,6 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         while self.queued + self.handlers.answer_bytes() < mark
             && let Some(dispatch) = self.dispatches.pop_front()
         {
-            self.call(link, dispatch, context);
-        }
-    }
-
-    /// Runs all handlers that there are messages for.
-    fn dispatch_all(&mut self, link: &Link<R>, context: &mut Context<'_>) {
-        while let Some(dispatch) = self.dispatches.pop_front() {
             self.call(link, dispatch, context);
         }
     }
@@ -348,9 +365,13 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
 
     /// Tells the callers of requests that timed out; the timeout handler knows.
     fn tell_late(&mut self, link: &Link<R>) {
-        if self.timeouts.is_empty() {
-            return;
+        if !self.timeouts.is_empty() {
+            self.tell_all_late(link);
         }
+    }
+
+    #[cold]
+    fn tell_all_late(&mut self, link: &Link<R>) {
         let mut state = link.lock();
         for late in self.timeouts.drain(..) {
             self.wakers.extend(state.waiters.tell_late(late));
@@ -410,6 +431,14 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         if first.len() == self.outgoing.remaining() {
             return self.stream.poll_write(context, &[IoSlice::new(first)]);
         }
+        self.write_many(context)
+    }
+
+    #[inline(never)]
+    fn write_many(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<usize>> {
         let mut chunks = [IoSlice::new(&[]); CHUNKS];
         let count = self.outgoing.chunks_vectored(&mut chunks);
         self.stream.poll_write(context, &chunks[..count])
@@ -427,9 +456,7 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         match self.stream.poll_read(context, decoder.recv_buffer()) {
             Poll::Pending => false,
             Poll::Ready(Ok(0)) => {
-                self.input_ended = true;
-                let now = link.shared().runtime.now();
-                link.lock().connection.handle_eof(now);
+                self.end_input(link);
                 true
             }
             Poll::Ready(Ok(count)) => {
@@ -445,6 +472,14 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         }
     }
 
+    #[cold]
+    fn end_input(&mut self, link: &Link<R>) {
+        self.input_ended = true;
+        let now = link.shared().runtime.now();
+        link.lock().connection.handle_eof(now);
+    }
+
+    #[cold]
     fn fail(&mut self, link: &Link<R>, error: &std::io::Error) {
         let now = link.shared().runtime.now();
         let reason = CloseReason::Io(error.to_string());
@@ -508,6 +543,7 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         }
     }
 
+    #[cold]
     fn release(&mut self, link: &Link<R>) {
         self.handlers.release();
         self.work = Vec::new();

@@ -188,12 +188,18 @@ impl Connection {
     /// requests are in flight, or as many bytes wait to be written, as the
     /// limits allow. A part of a frame does not wait: the peer must be able to
     /// complete it in time.
+    #[inline]
     pub(super) fn holds_up(&self) -> bool {
         self.decoder.has_frame()
             && self.exchange.is_full(&self.stream)
-            && self.decoder.peek().is_some_and(|frame| {
-                !self.exchange.is_reply(self.stream.remote, &frame)
-            })
+            && self.next_is_no_reply()
+    }
+
+    #[cold]
+    fn next_is_no_reply(&self) -> bool {
+        let remote = self.stream.remote;
+        let frame = self.decoder.peek();
+        frame.is_some_and(|frame| !self.exchange.is_reply(remote, &frame))
     }
 
     /// Ends a connection whose peer sends no more, or that is shutting down,

@@ -353,9 +353,7 @@ impl Exchange {
             };
             carrier.push(self.now, to, frame)?
         } else {
-            let peer = carrier.peer(to);
-            let frame = self.seal(message, inner, outer, rid, peer.as_deref())?;
-            frame.push(carrier, self.now, to)?
+            self.push_sealed(carrier, to, message, inner, outer, rid)?
         };
         self.counters.frames_out += 1;
         Ok(place)
@@ -444,6 +442,21 @@ impl Exchange {
             }
             next = self.in_flight.end(slot);
         }
+    }
+
+    #[inline(never)]
+    fn push_sealed<C: Carrier>(
+        &mut self,
+        carrier: &mut C,
+        to: SocketAddr,
+        message: Message,
+        inner: &Layers,
+        outer: OuterUse,
+        rid: Option<u64>,
+    ) -> Result<Range<u64>, SendError> {
+        let peer = carrier.peer(to);
+        let frame = self.seal(message, inner, outer, rid, peer.as_deref())?;
+        frame.push(carrier, self.now, to)
     }
 
     #[inline]
