@@ -1,8 +1,8 @@
 //! The task of one node: the only one that receives from and sends to its
 //! socket.
 //!
-//! A turn does, in this order: what is due, what came, what handlers have to say,
-//! send, receive. The lock is never held across user code or a system call.
+//! A turn does, in this order: what is due, receive, what handlers have to say,
+//! send. The lock is never held across user code or a system call.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -26,8 +26,10 @@ use crate::waiters::Late;
 
 /// Turns that a task takes before it lets others run.
 const TURNS: usize = 16;
-/// Datagrams that are received in one turn.
+/// Datagrams that are received in one turn, at most.
 const RECEIVED: usize = 32;
+/// By how much a turn may receive more than the one before, if there was more.
+const GROWTH: usize = 4;
 /// Datagrams that are taken to be sent in one turn.
 const SENT: usize = 64;
 /// Errors of receiving in a row after which there is a pause.
@@ -58,6 +60,10 @@ struct Worker<R: Runtime> {
     /// Whoever waits for room, or for all to be sent, has to be told.
     news: bool,
     closed: bool,
+    /// Datagrams that are received in the next turn, at most. After a wait there
+    /// are few, and who sent them may wait in turn: so the first is answered
+    /// before the second is received.
+    share: usize,
     /// Errors of receiving in a row.
     errors: u32,
     /// Nothing is received until then: errors came without end.
@@ -100,6 +106,7 @@ impl<R: Runtime> NodeTask<R> {
             events: Vec::new(),
             news: false,
             closed: false,
+            share: 1,
             errors: 0,
             paused: None,
             socket,
@@ -111,8 +118,12 @@ impl<R: Runtime> NodeTask<R> {
 
 impl<R: Runtime> Worker<R> {
     /// Does what there is to do; `true` if there may be more at once.
-    fn turn(&mut self, node: &NodeHandle<R>, context: &mut Context<'_>) -> bool {
-        let now = node.runtime.now();
+    fn turn(
+        &mut self,
+        node: &NodeHandle<R>,
+        now: Instant,
+        context: &mut Context<'_>,
+    ) -> bool {
         {
             let mut state = node.lock();
             state.park(context.waker());
@@ -122,14 +133,13 @@ impl<R: Runtime> Worker<R> {
             }
             self.take_actions(&mut state);
         }
+        let received = !self.closed && self.receive(node, now, context);
         self.do_work(node, context);
         self.handlers.poll(context);
-        let answered = self.handlers.has_answers();
-        self.hand_over(node, now);
-        let sent = self.send(node, context);
+        let unsent = self.hand_over(node, now);
+        self.send(node, context);
         self.tell(node);
-        let received = !self.closed && self.receive(node, now, context);
-        answered || sent || received
+        received || unsent
     }
 
     /// Takes what the node has to say.
@@ -214,8 +224,8 @@ impl<R: Runtime> Worker<R> {
     }
 
     /// Gives the node what user code has answered, tells the callers of requests
-    /// that timed out, and takes what is to be sent.
-    fn hand_over(&mut self, node: &NodeHandle<R>, now: Instant) {
+    /// that timed out, and takes what is to be sent; `true` if that may not be all.
+    fn hand_over(&mut self, node: &NodeHandle<R>, now: Instant) -> bool {
         let mut state = node.lock();
         let state = &mut *state;
         self.handlers.answer(&mut state.node, now);
@@ -228,10 +238,11 @@ impl<R: Runtime> Worker<R> {
             self.outgoing.push_back(datagram);
         }
         state.unsent = !self.outgoing.is_empty();
+        self.outgoing.len() >= SENT
     }
 
-    /// Sends what there is; `true` if any of it left.
-    fn send(&mut self, node: &NodeHandle<R>, context: &mut Context<'_>) -> bool {
+    /// Sends what there is.
+    fn send(&mut self, node: &NodeHandle<R>, context: &mut Context<'_>) {
         let mut sent = false;
         while let Some(datagram) = self.outgoing.front() {
             let to = sendable(datagram.to, self.own);
@@ -251,10 +262,9 @@ impl<R: Runtime> Worker<R> {
             self.news = true;
             node.lock().unsent = !self.outgoing.is_empty();
         }
-        sent
     }
 
-    /// Receives some datagrams; `true` if there may be more, or more to do.
+    /// Receives some datagrams; `true` if there may be more.
     fn receive(
         &mut self,
         node: &NodeHandle<R>,
@@ -265,12 +275,13 @@ impl<R: Runtime> Worker<R> {
             return false;
         }
         self.paused = None;
-        let mut received = false;
-        for _ in 0..RECEIVED {
+        for _ in 0..self.share {
             match self.socket.poll_recv_from(context, &mut self.buffer) {
-                Poll::Pending => break,
+                Poll::Pending => {
+                    self.share = 1;
+                    return false;
+                }
                 Poll::Ready(Ok((length, from))) => {
-                    received = true;
                     self.errors = 0;
                     let mut state = node.lock();
                     // Whoever has registered a handler before this datagram was
@@ -289,13 +300,13 @@ impl<R: Runtime> Worker<R> {
                     if self.errors >= ERRORS {
                         self.errors = 0;
                         self.paused = Some(now + PAUSE);
-                        break;
+                        return false;
                     }
-                    received = true;
                 }
             }
         }
-        received
+        self.share = self.share.saturating_mul(GROWTH).min(RECEIVED);
+        true
     }
 
     /// Tells whoever waits.
@@ -316,9 +327,9 @@ impl<R: Runtime> Worker<R> {
     fn prepare_to_wait(
         &mut self,
         node: &NodeHandle<R>,
+        now: Instant,
         context: &mut Context<'_>,
     ) -> bool {
-        let now = node.runtime.now();
         let next = {
             let mut state = node.lock();
             if state.node.pending() == 0 {
@@ -343,14 +354,15 @@ impl<R: Runtime> Future for NodeTask<R> {
         let Self { node, span, worker } = &mut *self;
         let _entered = span.enter();
         for _ in 0..TURNS {
-            let more = worker.turn(node, context);
+            let now = node.runtime.now();
+            let more = worker.turn(node, now, context);
             if worker.closed {
                 worker.handlers.clear();
                 if worker.is_over(node) {
                     return Poll::Ready(());
                 }
             }
-            if !more && !worker.prepare_to_wait(node, context) {
+            if !more && !worker.prepare_to_wait(node, now, context) {
                 return Poll::Pending;
             }
         }

@@ -20,8 +20,8 @@ use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, Stream as _};
 use netaio_driver::{
     ByteStream, ConnectionEvent, DatagramSocket, Incoming, IncomingDatagram,
-    Instant, MessageType, RequestError, Runtime, TcpClient, TcpServer, Timer,
-    UdpNode,
+    Instant, Message, MessageType, RequestError, Runtime, TcpClient, TcpServer,
+    Timer, UdpNode,
 };
 
 // --- what it is good for ----------------------------------------------------
@@ -117,6 +117,51 @@ fn nodes_ask_each_other_on_an_executor_of_one_thread() {
         assert!(matches!(outcome, Err(RequestError::TimedOut(_))));
         one.stop().await;
         two.stop().await;
+    });
+}
+
+#[test]
+fn a_node_answers_the_first_of_many_before_it_receives_the_others() {
+    let runtime = Bare::new();
+    runtime.block_on(async {
+        let asker = UdpSocket::bind("127.0.0.1:0").unwrap();
+        asker
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        let asker = Arc::new(asker);
+        let builder = UdpNode::builder_on(runtime.clone());
+        let node = builder.interface([127, 0, 0, 1]).port(0).build();
+        let (hears, calls) = (Arc::clone(&asker), Arc::new(Mutex::new(0)));
+        let called = Arc::clone(&calls);
+        node.on(
+            (MessageType::REQUEST_URI, "echo"),
+            move |m: IncomingDatagram<Bare>| {
+                let mut calls = calls.lock().unwrap();
+                *calls += 1;
+                if *calls == 2 {
+                    let reply = hears.recv(&mut [0; 100]);
+                    reply.expect("the first has its answer");
+                }
+                m.respond(m.content())
+            },
+        );
+        let address = node.start().await.unwrap();
+
+        // Here nothing else runs meanwhile.
+        let question = Message::new(MessageType::REQUEST_URI, "echo", "hello");
+        let question = question.unwrap().encode().unwrap();
+        for _ in 0..3 {
+            asker.send_to(&question, address).unwrap();
+        }
+        let asked = StdInstant::now();
+        while *called.lock().unwrap() < 3 {
+            assert!(asked.elapsed() < Duration::from_secs(20));
+            async_io::Timer::after(Duration::from_millis(1)).await;
+        }
+        for _ in 0..2 {
+            asker.recv(&mut [0; 100]).expect("the others have theirs");
+        }
+        node.stop().await;
     });
 }
 
