@@ -23,7 +23,6 @@ mod known_server;
 mod link;
 mod log_limit;
 mod node;
-mod node_task;
 mod peers;
 mod pubsub;
 mod reconnect;

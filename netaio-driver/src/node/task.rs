@@ -16,8 +16,9 @@ use netaio_proto::{
     Action, AuthFailed, Datagram, HandlerId, Instant, Message, PeerEvent, ReplyToken,
 };
 
+use super::IncomingDatagram;
+use super::shared::{NodeHandle, NodeState, Stage};
 use crate::alarm::Alarm;
-use crate::node::{IncomingDatagram, NodeHandle, NodeState, Stage};
 use crate::running::Handlers;
 use crate::runtime::{DatagramSocket, Runtime};
 use crate::timeout::TimedOut;
