@@ -1,37 +1,35 @@
 //! The TCP client: several servers, a connection to each.
 
+mod connecting;
 mod subscribing;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use netaio_proto::{
-    CloseReason, Counters, EndpointConfig, Instant, KeyExtractor, KnownPeer, Layers,
-    Message, MessageType, Peer, PeerError, PeerEvent, PeerManagement, Request,
-    RequestError, RouteKey, SendError,
+    CloseReason, Counters, KeyExtractor, KnownPeer, Layers, Message, MessageType,
+    Peer, PeerError, PeerEvent, PeerManagement, Request, RequestError, RouteKey,
+    SendError,
 };
 
 use crate::builder::ClientBuilder;
 use crate::endpoint::{Endpoint, lock};
 use crate::events::{ConnectionEvent, ConnectionEvents, Events, PeerEvents};
 use crate::handler::{AuthFailure, Incoming, IntoOutcome, handler_methods};
-use crate::known_server::{Attempt, KnownServer, ServerOptions};
-use crate::link::{Link, LinkLabel, Owner, Submitted, sum_open};
+use crate::known_server::{KnownServer, ServerOptions};
+use crate::link::{Link, Owner, Submitted, sum_open};
 use crate::peers::{SharedPeers, peer_methods};
 use crate::reconnect::{AutoReconnectTimeoutHandler, Cause};
 use crate::reply::ReplyFuture;
 use crate::request::RequestBuilder;
-use crate::runtime::{ByteStream, Runtime, WrapStream, until};
+use crate::runtime::{Runtime, WrapStream, until};
 use crate::server_name::ServerName;
 use crate::subscription::{ClientSubscriptions, SubscribeBuilder};
-use crate::task::ConnectionTask;
 use crate::tasks::TaskSet;
 use crate::timeout::{
     IntoTimeoutOutcome, TimedOut, TimeoutEvent, TimeoutHandling, TimeoutKind,
@@ -439,202 +437,6 @@ impl<R: Runtime> TcpClient<R> {
             self.inner.default.get_or_init(|| Arc::clone(server));
         }
         Arc::clone(server)
-    }
-
-    /// Sees to it that there is a connection: the one that is there, the one
-    /// that somebody else is making, or a new one.
-    async fn establish(
-        &self,
-        server: &Arc<KnownServer<R>>,
-    ) -> Result<Link<R>, ConnectError> {
-        let timeout = self.connect_timeout(server);
-        let deadline = self.inner.runtime.now() + timeout;
-        let found = server.link_or_attempt(|| self.next_id());
-        match until(&self.inner.runtime, deadline, found).await {
-            Some(Ok(link)) => Ok(link),
-            Some(Err(attempt)) => self.attempt(&attempt, None).await,
-            None => Err(self.connect_timed_out(server, self.next_id(), timeout)),
-        }
-    }
-
-    fn connect_timeout(&self, server: &KnownServer<R>) -> Duration {
-        let configured = server.options().connect_timeout;
-        configured.unwrap_or(self.inner.connect_timeout)
-    }
-
-    /// Makes one attempt to connect.
-    pub(crate) async fn attempt(
-        &self,
-        attempt: &Attempt<R>,
-        timeout: Option<Duration>,
-    ) -> Result<Link<R>, ConnectError> {
-        let server = attempt.server();
-        let timeout = timeout.unwrap_or_else(|| self.connect_timeout(server));
-        let deadline = self.inner.runtime.now() + timeout;
-        let given_up = || ConnectError::GivenUp {
-            server: server.name().clone(),
-        };
-        let dial = pin!(self.dial(server.name(), deadline));
-        let dial = async {
-            match select(dial, pin!(attempt.unwanted())).await {
-                Either::Left((dialled, _)) => Some(dialled),
-                Either::Right(_) => None,
-            }
-        };
-        let dialled = match until(&self.inner.runtime, deadline, dial).await {
-            Some(None) => return Err(given_up()),
-            Some(Some(dialled)) => dialled,
-            None => Err(io::ErrorKind::TimedOut.into()),
-        };
-        match dialled {
-            Ok((stream, remote)) => {
-                let link = self.install(server, remote, stream, Some(attempt.id()));
-                let link = link.map_err(|error| match error.kind() {
-                    io::ErrorKind::Interrupted => given_up(),
-                    _ => ConnectError::Io {
-                        server: server.name().clone(),
-                        error,
-                    },
-                })?;
-                self.renew_subscriptions(server.name(), &link).await;
-                Ok(link)
-            }
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                Err(self.connect_timed_out(server, attempt.id(), timeout))
-            }
-            Err(error) => Err(ConnectError::Io {
-                server: server.name().clone(),
-                error,
-            }),
-        }
-    }
-
-    /// Tries the addresses of a server one after the other.
-    async fn dial(
-        &self,
-        name: &ServerName,
-        deadline: Instant,
-    ) -> io::Result<(R::TcpStream, SocketAddr)> {
-        let runtime = &self.inner.runtime;
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
-        let addresses = runtime.resolve(name.as_str()).await?;
-        let mut left = addresses.len() as u32;
-        for address in addresses {
-            // One that does not answer leaves the others their share.
-            let now = runtime.now();
-            let share = deadline.duration_since(now) / left;
-            left -= 1;
-            let dialled = runtime.connect(address);
-            match until(runtime, now + share, dialled).await {
-                Some(Ok(stream)) => return Ok((stream, address)),
-                Some(Err(error)) => last = error,
-                None => last = io::ErrorKind::TimedOut.into(),
-            }
-        }
-        Err(last)
-    }
-
-    /// Puts a stream to work as the connection to a server. An `attempt` that
-    /// has been given up meanwhile is an `Interrupted` error.
-    fn install<S: ByteStream>(
-        &self,
-        server: &KnownServer<R>,
-        remote: SocketAddr,
-        stream: S,
-        attempt: Option<u64>,
-    ) -> io::Result<Link<R>> {
-        let id = attempt.unwrap_or_else(|| self.next_id());
-        let weak = Arc::downgrade(&self.inner);
-        let owner: Weak<dyn Owner<R>> = weak;
-        let link = Link::new(
-            self.inner.runtime.clone(),
-            Arc::clone(&self.inner.endpoint),
-            owner,
-            LinkLabel {
-                id,
-                remote,
-                server: Some(server.name().clone()),
-            },
-            self.config_for(&server.options()),
-        )?;
-        let old = server.install(link.clone(), attempt)?;
-        // In this order, or one that is added meanwhile would be missed.
-        let known = self.inner.peers.at(link.remote());
-        link.set_peer(known.map(|known| known.peer));
-        if let Some(old) = old.filter(|old| !old.is_closed()) {
-            old.abort(CloseReason::Local);
-        }
-        tracing::debug!(server = %server.name(), %remote, "connected");
-        self.inner.events.send(&ConnectionEvent::Connected {
-            server: Some(server.name().clone()),
-            remote,
-        });
-        if let Some((advertisement, layers)) = self.inner.peers.advertisement() {
-            // First of all that it says; a new connection has room for it.
-            let _ = link.try_send(advertisement, &layers);
-        }
-        let task = ConnectionTask::new(link.clone(), stream);
-        self.inner.runtime.spawn(task);
-        server.notify();
-        Ok(link)
-    }
-
-    fn config_for(&self, options: &ServerOptions) -> Arc<EndpointConfig> {
-        let own = &self.inner.endpoint.config;
-        if options.layers.is_none() && options.limits.is_none() {
-            return Arc::clone(own);
-        }
-        let mut config = EndpointConfig::clone(own);
-        if let Some(layers) = &options.layers {
-            config.layers = layers.clone();
-        }
-        if let Some(limits) = &options.limits {
-            config.limits = limits.clone();
-        }
-        Arc::new(config)
-    }
-
-    /// Tells the timeout handler; gives what the caller gets.
-    fn connect_timed_out(
-        &self,
-        server: &KnownServer<R>,
-        attempt: u64,
-        timeout: Duration,
-    ) -> ConnectError {
-        let event = TimeoutEvent {
-            node: self.clone(),
-            kind: TimeoutKind::Connect,
-            server: server.name().clone(),
-            error: RequestError::NotConnected,
-            context: None,
-            link: attempt,
-        };
-        let inner = &self.inner;
-        inner
-            .timeouts
-            .tell(&inner.runtime, &inner.endpoint.log, event);
-        ConnectError::TimedOut {
-            server: server.name().clone(),
-            timeout,
-        }
-    }
-
-    /// Takes it upon the caller to connect again in place of a broken
-    /// connection, which is closed; `None` if somebody else does or has done
-    /// so, or if the client no longer wants it.
-    pub(crate) fn begin_reconnect(
-        &self,
-        server: &ServerName,
-        broken: u64,
-    ) -> Option<Attempt<R>> {
-        let server = self.known_server(server)?;
-        let (attempt, link) = server.begin_reconnect(self.next_id(), broken)?;
-        link.abort(CloseReason::Local);
-        Some(attempt)
-    }
-
-    fn next_id(&self) -> u64 {
-        self.inner.next_link.fetch_add(1, Ordering::Relaxed)
     }
 
     fn known_server(&self, name: &ServerName) -> Option<Arc<KnownServer<R>>> {
