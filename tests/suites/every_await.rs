@@ -397,7 +397,7 @@ async fn r30_waiting_for_the_stop<R: TestRuntime>(runtime: R) {
         soon(&runtime, server.stopped()).await;
         drop(client);
     });
-    dropped_at_every_await!("node.rs: stopped", runtime; {
+    dropped_at_every_await!("node/mod.rs: stopped", runtime; {
         let (node, _) = node(&runtime).await;
         let stopping = node.clone();
         let stopped = spawn(&runtime, async move { stopping.stop().await });
@@ -481,7 +481,7 @@ async fn node<R: TestRuntime>(runtime: &R) -> (UdpNode<R>, std::net::SocketAddr)
 
 async fn r30_starting_nodes<R: TestRuntime>(runtime: R) {
     let (other, _) = node(&runtime).await;
-    dropped_at_every_await!("node.rs: start", runtime; {
+    dropped_at_every_await!("node/mod.rs: start", runtime; {
         let node = unstarted(&runtime);
     } => node.start(), done => {
         if !done && node.local_addr().is_none() {
@@ -493,7 +493,7 @@ async fn r30_starting_nodes<R: TestRuntime>(runtime: R) {
 }
 
 async fn r30_stopping_nodes<R: TestRuntime>(runtime: R) {
-    dropped_at_every_await!("node.rs: stop", runtime; {
+    dropped_at_every_await!("node/mod.rs: stop", runtime; {
         let (node, _) = node(&runtime).await;
     } => node.stop(), _done => {
         soon(&runtime, node.stop()).await;
@@ -505,7 +505,7 @@ async fn r30_stopping_nodes<R: TestRuntime>(runtime: R) {
 async fn r30_requests_of_nodes<R: TestRuntime>(runtime: R) {
     let (one, _) = node(&runtime).await;
     let (_two, there) = node(&runtime).await;
-    dropped_at_every_await!("node.rs: request", runtime; {}
+    dropped_at_every_await!("node/mod.rs: request", runtime; {}
         => one.request("echo", there).into_future(), _done => {
         assert_eq!(one.pending(), 0);
         assert!(one.request("echo", there).await.is_ok());
@@ -529,27 +529,27 @@ async fn r30_sending_of_nodes<R: TestRuntime>(runtime: R) {
             });
         };
     }
-    sending!("node.rs: send", one.send(news(), there));
+    sending!("node/mod.rs: send", one.send(news(), there));
     sending!(
-        "node.rs: send_with",
+        "node/mod.rs: send_with",
         one.send_with(news(), there, &none, outer)
     );
-    sending!("node.rs: broadcast", one.broadcast(news()));
+    sending!("node/mod.rs: broadcast", one.broadcast(news()));
     sending!(
-        "node.rs: broadcast_with",
+        "node/mod.rs: broadcast_with",
         one.broadcast_with(news(), &none, outer)
     );
-    sending!("node.rs: notify", one.notify("news", news()));
+    sending!("node/mod.rs: notify", one.notify("news", news()));
     sending!(
-        "node.rs: notify_with",
+        "node/mod.rs: notify_with",
         one.notify_with("news", news(), &none, outer)
     );
     eventually(&runtime, "all has come", || count.get() >= sent).await;
     // It has no group, which it says.
-    dropped_at_every_await!("node.rs: multicast", runtime; {}
+    dropped_at_every_await!("node/mod.rs: multicast", runtime; {}
         => one.multicast(news()), _done => {}
     );
-    dropped_at_every_await!("node.rs: multicast_with", runtime; {}
+    dropped_at_every_await!("node/mod.rs: multicast_with", runtime; {}
         => one.multicast_with(news(), &none, outer), _done => {}
     );
     assert!(one.request("echo", there).await.is_ok());
@@ -558,7 +558,7 @@ async fn r30_sending_of_nodes<R: TestRuntime>(runtime: R) {
 async fn r30_leaving_peers_of_nodes<R: TestRuntime>(runtime: R) {
     let (one, _) = node(&runtime).await;
     let (_two, there) = node(&runtime).await;
-    dropped_at_every_await!("node.rs: stop_peer_management", runtime; {
+    dropped_at_every_await!("node/mod.rs: stop_peer_management", runtime; {
         one.manage_peers(PeerManagement::new("app")).unwrap();
     } => one.stop_peer_management(), _done => {
         soon(&runtime, one.stop_peer_management()).await;
