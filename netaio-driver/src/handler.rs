@@ -296,14 +296,22 @@ macro_rules! handler_methods {
 pub(crate) use handler_methods;
 
 /// Calls user code; `None` if it panics.
+#[inline]
 pub(crate) fn guarded<T>(
     log: &LogLimit,
     what: &str,
     call: impl FnOnce() -> T,
 ) -> Option<T> {
-    let outcome = catch_unwind(AssertUnwindSafe(call));
-    if outcome.is_err() && log.allows(Topic::HandlerPanicked) {
+    let outcome = catch_unwind(AssertUnwindSafe(call)).ok();
+    if outcome.is_none() {
+        log_panic(log, what);
+    }
+    outcome
+}
+
+#[cold]
+fn log_panic(log: &LogLimit, what: &str) {
+    if log.allows(Topic::HandlerPanicked) {
         tracing::error!("{what} panicked");
     }
-    outcome.ok()
 }

@@ -12,6 +12,7 @@ use netaio_proto::{
 use crate::runtime::{Runtime, until};
 
 /// Whether sealing a message takes so long that it is to be done apart.
+#[inline]
 pub(crate) fn is_costly(
     config: &EndpointConfig,
     kind: MessageType,
@@ -22,6 +23,7 @@ pub(crate) fn is_costly(
 }
 
 /// Whether a request has to be sealed before it can be sent.
+#[inline]
 pub(crate) fn must_seal(config: &EndpointConfig, request: &Request) -> bool {
     let kind = request.message().message_type();
     let (inner, outer) = (request.inner(), request.outer_use());

@@ -87,6 +87,7 @@ impl Waiters {
 
     /// Ends a request; gives whom to wake, once the lock is released.
     #[must_use]
+    #[inline]
     pub(crate) fn complete(
         &mut self,
         request: RequestId,

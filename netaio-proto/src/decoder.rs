@@ -124,6 +124,7 @@ impl FrameDecoder {
     }
 
     /// Bytes that came and are not decoded.
+    #[inline]
     pub fn buffered(&self) -> usize {
         self.end.saturating_sub(self.start)
     }
@@ -143,6 +144,7 @@ impl FrameDecoder {
 
     /// About how many frames are there: as many as there would be if all of them
     /// were as long as the next.
+    #[inline]
     pub fn frames(&self) -> usize {
         let length = self.next.map(|header| header.frame_length());
         let frames = length.and_then(|length| self.buffered().checked_div(length));
@@ -178,6 +180,7 @@ impl FrameDecoder {
 
     /// Passes over the next frame without decoding it; `false` while it is not
     /// there as a whole.
+    #[inline]
     pub fn skip_frame(&mut self) -> bool {
         let length = self.peek().map(|frame| frame.length());
         self.skip(length.unwrap_or_default());

@@ -59,6 +59,7 @@ impl OutgoingShare {
     }
 
     /// Whether all together have reached `limit`, and this one has a part in it.
+    #[inline]
     pub(crate) fn is_full(&self, limit: usize) -> bool {
         self.counted > 0 && self.total.bytes() >= limit
     }

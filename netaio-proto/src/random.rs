@@ -33,6 +33,7 @@ impl Random {
     }
 
     /// The next 64 bits as a number.
+    #[inline]
     pub fn next_u64(&mut self) -> u64 {
         self.0.next_u64()
     }

@@ -79,22 +79,26 @@ impl Request {
     }
 
     /// Whether its layers have been [put on](crate::Sealing) already.
+    #[inline]
     pub fn is_sealed(&self) -> bool {
         self.special.as_ref().is_some_and(|s| s.sealed.is_some())
     }
 
     /// The inner layers of the request and of its reply.
+    #[inline]
     pub fn inner(&self) -> &Layers {
         static NONE: Layers = Layers::new();
         self.special.as_ref().map_or(&NONE, |s| &s.layers)
     }
 
     /// Which of the endpoint's own plugins are used.
+    #[inline]
     pub fn outer_use(&self) -> OuterUse {
         self.outer
     }
 
     /// The message to send.
+    #[inline]
     pub fn message(&self) -> &Message {
         &self.message
     }

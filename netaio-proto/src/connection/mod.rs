@@ -383,6 +383,7 @@ impl Connection {
     }
 
     /// Counts what waits to be written in what waits on all connections.
+    #[inline]
     fn note_queued(&mut self) {
         let queued = self.queued();
         self.stream.share.update(queued);
@@ -450,6 +451,7 @@ impl Connection {
     /// # Errors
     ///
     /// [`SendError::Closed`] or [`SendError::OutgoingFull`] if not.
+    #[inline]
     pub fn can_send(&self) -> Result<(), SendError> {
         if self.stream.state != State::Open {
             return Err(SendError::Closed);
@@ -491,6 +493,7 @@ impl Connection {
     /// polled. Replies to requests of ours are read in any case, unless such a
     /// request of the peer came before them: a peer that sends them may be
     /// waiting for that itself.
+    #[inline]
     pub fn wants_read(&self) -> bool {
         let open = matches!(self.stream.state, State::Open | State::Draining { .. });
         open && self.eof.is_none()
@@ -501,6 +504,7 @@ impl Connection {
     /// Whether it is worth polling for an action. May be `true` when there is none,
     /// never `false` when there is one. What is in a decoder that was
     /// [taken](Self::take_decoder) does not count.
+    #[inline]
     pub fn may_have_action(&self) -> bool {
         self.stream.state != State::Open
             || self.eof.is_some()
@@ -517,6 +521,7 @@ impl Connection {
 
     /// Bytes that wait to be written, replies included that wait for others.
     /// Notices are counted [apart](Self::notices).
+    #[inline]
     pub fn queued(&self) -> usize {
         self.stream.queued() + self.exchange.in_flight.held_bytes()
     }
@@ -549,6 +554,7 @@ impl Connection {
     }
 
     /// Whether no more can be sent.
+    #[inline]
     pub fn is_closing(&self) -> bool {
         self.stream.is_closing()
     }

@@ -184,6 +184,7 @@ impl Stream {
             .is_some_and(|timer| timer.written < self.written())
     }
 
+    #[inline]
     pub(super) fn is_closing(&self) -> bool {
         matches!(self.state, State::Closing(_) | State::Closed)
     }
@@ -210,14 +211,17 @@ impl Carrier for Stream {
         Ok(start..self.enqueued)
     }
 
+    #[inline]
     fn queued(&self) -> usize {
         self.on_the_way()
     }
 
+    #[inline]
     fn is_crowded(&self, limits: &Limits) -> bool {
         self.share.is_full(limits.max_outgoing_total)
     }
 
+    #[inline]
     fn is_open(&self) -> bool {
         self.state == State::Open
     }
@@ -237,6 +241,7 @@ impl Carrier for Stream {
         true
     }
 
+    #[inline]
     fn peer(&self, _at: SocketAddr) -> Option<Arc<Peer>> {
         self.peer.clone()
     }

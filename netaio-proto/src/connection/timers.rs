@@ -140,6 +140,7 @@ impl Connection {
 
     /// Starts, keeps or stops the wait for the rest of a frame, by what is in
     /// the decoder.
+    #[inline]
     pub(super) fn update_frame_timer(&mut self) {
         let buffered = self.decoder.buffered();
         let stage = if buffered == 0 || self.decoder.has_frame() {
@@ -160,6 +161,7 @@ impl Connection {
     }
 
     /// A frame was taken out of the decoder: what is left begins a new one.
+    #[inline]
     pub(super) fn restart_frame_timer(&mut self) {
         self.frame_timer = None;
         self.update_frame_timer();

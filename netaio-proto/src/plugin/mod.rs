@@ -261,6 +261,7 @@ impl Layers {
     }
 
     /// Whether there is neither plugin.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.auth.is_none() && self.cipher.is_none()
     }
@@ -272,12 +273,14 @@ impl Layers {
     }
 
     /// Whether who has passed the auth plugin is who it says it is.
+    #[inline]
     pub fn authenticates(&self) -> bool {
         self.auth.as_ref().is_some_and(|auth| auth.authenticates())
     }
 
     /// Whether sealing a message of this type takes so long that nobody should
     /// have to wait for it.
+    #[inline]
     pub fn is_costly(&self, message_type: MessageType) -> bool {
         let auth = self.auth.as_ref();
         auth.is_some_and(|auth| auth.is_costly(message_type))

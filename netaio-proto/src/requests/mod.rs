@@ -160,11 +160,13 @@ impl Requests {
     }
 
     /// Requests in the table, those included that were given up.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
 
     /// Requests that somebody waits for.
+    #[inline]
     pub(crate) fn live(&self) -> usize {
         self.live
     }
@@ -297,6 +299,7 @@ impl Requests {
         }
     }
 
+    #[inline]
     fn get(&self, id: RequestId) -> Option<&Pending> {
         self.slots.get(id.slot).filter(|p| p.serial == id.serial)
     }
@@ -685,6 +688,7 @@ impl Requests {
         self.live -= 1;
     }
 
+    #[inline]
     fn is_live(&self, id: RequestId) -> bool {
         self.get(id).is_some_and(|pending| !pending.abandoned)
     }

@@ -71,6 +71,7 @@ pub(crate) struct Usual {
 }
 
 impl Usual {
+    #[inline]
     fn new(rid: Option<u64>) -> Self {
         let mut bytes = [0; SMALL];
         let Some(rid) = rid else {
@@ -148,6 +149,7 @@ impl AuthFields {
     pub const MAX_SIZE: usize = 65535;
 
     /// No fields: an empty dict.
+    #[inline]
     pub fn new() -> Self {
         Self(Section::from_slice(&EMPTY))
     }
@@ -214,6 +216,7 @@ impl AuthFields {
     }
 
     /// The section as it goes on the wire.
+    #[inline]
     pub fn packed(&self) -> &[u8] {
         &self.0
     }

@@ -179,6 +179,7 @@ impl MessageTypes {
     }
 
     /// Whether this type is understood.
+    #[inline]
     pub fn contains(&self, message_type: MessageType) -> bool {
         message_type.name().is_some() || self.custom.contains_key(&message_type.0)
     }
