@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use netaio_proto::{
@@ -55,6 +55,8 @@ pub(crate) struct Snapshot<I> {
 
 struct Registered<I> {
     handler: Arc<Handler<I>>,
+    /// It was taken away, and not just replaced: it is not called any more.
+    removed: Arc<AtomicBool>,
     /// For a handler of one message: the key that it is registered under.
     once: Option<RouteKey>,
 }
@@ -89,7 +91,7 @@ impl<I> Endpoint<I> {
         self.change(|routes| {
             let id = routes.register(handler, None);
             let old = routes.router.insert(key, id, layers);
-            routes.forget(old);
+            routes.replace(old);
         });
     }
 
@@ -102,7 +104,7 @@ impl<I> Endpoint<I> {
         self.change(|routes| {
             let id = routes.register(handler, Some(key.clone()));
             let old = routes.router.insert_once(key, id, layers);
-            routes.forget(old);
+            routes.replace(old);
         });
     }
 
@@ -124,7 +126,7 @@ impl<I> Endpoint<I> {
         self.change(|routes| {
             let id = routes.register(handler, None);
             if let DefaultRoute::Handler(old) = routes.router.default_route() {
-                routes.forget(Some(old));
+                routes.replace(Some(old));
             }
             routes.router.set_default_route(DefaultRoute::Handler(id));
         });
@@ -148,7 +150,10 @@ impl<I> Endpoint<I> {
         self.change(|routes| {
             routes.router = Router::new();
             let handlers = std::mem::take(&mut routes.handlers);
-            routes.removed.extend(handlers.into_values());
+            for registered in handlers.into_values() {
+                registered.removed.store(true, Ordering::Release);
+                routes.removed.push(registered);
+            }
         });
     }
 
@@ -230,13 +235,29 @@ impl<I> Routes<I> {
     ) -> HandlerId {
         let id = HandlerId(self.next_id);
         self.next_id += 1;
-        self.handlers.insert(id, Registered { handler, once });
+        let registered = Registered {
+            handler,
+            removed: Arc::default(),
+            once,
+        };
+        self.handlers.insert(id, registered);
         id
     }
 
+    /// Takes away a handler that another one takes the place of: messages that
+    /// were routed to it before that are still given to it.
+    fn replace(&mut self, id: Option<HandlerId>) {
+        self.removed
+            .extend(id.and_then(|id| self.handlers.remove(&id)));
+    }
+
+    /// Takes away a handler; `false` if there is none.
     fn forget(&mut self, id: Option<HandlerId>) -> bool {
         let removed = id.and_then(|id| self.handlers.remove(&id));
         let was_there = removed.is_some();
+        if let Some(removed) = &removed {
+            removed.removed.store(true, Ordering::Release);
+        }
         self.removed.extend(removed);
         was_there
     }
@@ -248,8 +269,59 @@ impl<I> Snapshot<I> {
         &self,
         id: HandlerId,
     ) -> Option<(&Arc<Handler<I>>, Option<&RouteKey>)> {
-        let registered = self.handlers.get(&id)?;
-        Some((&registered.handler, registered.once.as_ref()))
+        Some(self.handlers.get(&id)?.parts())
+    }
+}
+
+/// Handlers that are in no snapshot any more, since others took their place, and
+/// have messages to handle all the same.
+pub(crate) struct Replaced<I>(BTreeMap<HandlerId, Registered<I>>);
+
+impl<I> Replaced<I> {
+    /// Keeps those that messages are `waiting` for, and that the change from one
+    /// snapshot to the next has taken away; forgets all others.
+    pub(crate) fn keep(
+        &mut self,
+        waiting: impl Iterator<Item = HandlerId>,
+        old: &Snapshot<I>,
+        new: &Snapshot<I>,
+    ) {
+        let mut kept = BTreeMap::new();
+        for id in waiting.filter(|id| !new.handlers.contains_key(id)) {
+            let known = old.handlers.get(&id).or_else(|| self.0.get(&id));
+            kept.extend(known.map(|known| (id, known.clone())));
+        }
+        self.0 = kept;
+    }
+
+    /// Drops them.
+    #[inline]
+    pub(crate) fn forget(&mut self) {
+        if !self.0.is_empty() {
+            self.0.clear();
+        }
+    }
+
+    /// A handler that was replaced, and not taken away.
+    pub(crate) fn handler(
+        &self,
+        id: HandlerId,
+    ) -> Option<(&Arc<Handler<I>>, Option<&RouteKey>)> {
+        let registered = self.0.get(&id)?;
+        let removed = registered.removed.load(Ordering::Acquire);
+        (!removed).then(|| registered.parts())
+    }
+}
+
+impl<I> Default for Replaced<I> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<I> Registered<I> {
+    fn parts(&self) -> (&Arc<Handler<I>>, Option<&RouteKey>) {
+        (&self.handler, self.once.as_ref())
     }
 }
 
@@ -267,6 +339,7 @@ impl<I> Clone for Registered<I> {
     fn clone(&self) -> Self {
         Self {
             handler: Arc::clone(&self.handler),
+            removed: Arc::clone(&self.removed),
             once: self.once.clone(),
         }
     }

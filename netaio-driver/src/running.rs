@@ -14,7 +14,7 @@ use netaio_proto::{
     Router, SendError,
 };
 
-use crate::endpoint::{Endpoint, Snapshot};
+use crate::endpoint::{Endpoint, Replaced, Snapshot};
 use crate::handler::{Answer, AuthFailure, Outcome, guarded};
 use crate::log_limit::{LogLimit, Topic};
 use crate::runtime::{Runtime, until};
@@ -25,6 +25,8 @@ pub(crate) struct Handlers<R, I> {
     runtime: Box<R>,
     endpoint: Arc<Endpoint<I>>,
     snapshot: Snapshot<I>,
+    /// Handlers that were replaced while messages for them waited to be handled.
+    replaced: Replaced<I>,
     /// Made when it is needed: an empty set has memory too.
     running: Option<FuturesUnordered<Running>>,
     /// Those of them that run for messages which are answers themselves, and
@@ -76,6 +78,7 @@ impl<R: Runtime, I> Handlers<R, I> {
         Self {
             runtime: Box::new(runtime),
             snapshot: endpoint.snapshot(),
+            replaced: Replaced::default(),
             running: None,
             unanswerable: 0,
             most: limits.max_in_flight,
@@ -102,14 +105,25 @@ impl<R: Runtime, I> Handlers<R, I> {
     }
 
     /// The routes, if they have changed since they were last looked at.
-    pub(crate) fn changed_router(&mut self) -> Option<Arc<Router>> {
+    /// Messages for the handlers that are `waiting` have been taken in before.
+    /// May drop handlers, and with them what they have captured.
+    #[inline]
+    pub(crate) fn changed_router(
+        &mut self,
+        waiting: impl Iterator<Item = HandlerId>,
+    ) -> Option<Arc<Router>> {
         let changed = self.endpoint.version() != self.snapshot.version;
-        changed.then(|| self.look_again())
+        changed.then(|| self.look_again(waiting))
     }
 
     #[cold]
-    fn look_again(&mut self) -> Arc<Router> {
-        self.snapshot = self.endpoint.snapshot();
+    fn look_again(
+        &mut self,
+        waiting: impl Iterator<Item = HandlerId>,
+    ) -> Arc<Router> {
+        let new = self.endpoint.snapshot();
+        let old = std::mem::replace(&mut self.snapshot, new);
+        self.replaced.keep(waiting, &old, &self.snapshot);
         self.router()
     }
 
@@ -123,7 +137,9 @@ impl<R: Runtime, I> Handlers<R, I> {
         incoming: impl FnOnce(Message) -> I,
         context: &mut Context<'_>,
     ) -> bool {
-        let Some((handler, once)) = self.snapshot.handler(id) else {
+        let found = self.snapshot.handler(id);
+        let Some((handler, once)) = found.or_else(|| self.replaced.handler(id))
+        else {
             self.not_found(&message, token);
             return true;
         };
@@ -259,6 +275,12 @@ impl<R: Runtime, I> Handlers<R, I> {
     /// Bytes of what is to be answered.
     pub(crate) fn answer_bytes(&self) -> usize {
         self.finished_bytes
+    }
+
+    /// No message waits for a handler any more.
+    #[inline]
+    pub(crate) fn forget_replaced(&mut self) {
+        self.replaced.forget();
     }
 
     /// Hands over what is to be answered.

@@ -9,14 +9,15 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant as StdInstant};
 
 use async_channel::{Receiver, Sender};
 use async_io::Async;
-use futures_util::future::join_all;
+use futures_util::future::{Either, join_all, select};
 use futures_util::stream::{FuturesUnordered, Stream as _};
 use netaio_driver::{
     ByteStream, ConnectionEvent, DatagramSocket, Incoming, IncomingDatagram,
@@ -165,6 +166,72 @@ fn a_node_answers_the_first_of_many_before_it_receives_the_others() {
     });
 }
 
+#[test]
+fn a_socket_that_takes_nothing_keeps_no_node_busy() {
+    let runtime = Bare::new();
+    runtime.block_on(async {
+        let builder = UdpNode::builder_on(runtime.clone());
+        let node = builder.interface([127, 0, 0, 1]).port(0).build();
+        let address = node.start().await.unwrap();
+        runtime.line.blocked.store(true, Ordering::Relaxed);
+        for number in 0..200_u8 {
+            let news = Message::new(MessageType::NOTIFY_URI, [number], "news");
+            node.send(news.unwrap(), address).await.unwrap();
+        }
+        let wait = || async_io::Timer::after(Duration::from_millis(100));
+        wait().await;
+        let tried = runtime.line.tried.load(Ordering::Relaxed);
+        assert!(tried < 500, "it has tried to send {tried} times");
+
+        // It has not stopped before all of it is sent.
+        let stopping = node.clone();
+        runtime.spawn(async move { stopping.stop().await });
+        let (stopped, pause) = (pin!(node.stopped()), pin!(wait()));
+        let Either::Right((_, stopped)) = select(stopped, pause).await else {
+            panic!("it says that it has stopped");
+        };
+        assert_eq!(node.local_addr(), Some(address));
+        runtime.line.unblock();
+        stopped.await;
+        assert_eq!(node.local_addr(), None);
+    });
+}
+
+#[test]
+fn a_handler_that_was_removed_may_hold_the_last_handle_of_its_node() {
+    let (tell, told) = mpsc::channel();
+    // A lock that is never released is noticed here.
+    thread::spawn(move || {
+        let runtime = Bare::new();
+        runtime.block_on(async {
+            let node = || {
+                let builder = UdpNode::builder_on(runtime.clone());
+                builder.interface([127, 0, 0, 1]).port(0).build()
+            };
+            let (one, two) = (node(), node());
+            two.start().await.unwrap();
+            let last = one.clone();
+            let key = (MessageType::REQUEST_URI, "last");
+            one.on(key, move |m: IncomingDatagram<Bare>| {
+                m.respond(last.pending().to_string())
+            });
+            let address = one.start().await.unwrap();
+            let reply = two.request("last", address).await.unwrap();
+            assert_eq!(reply.content(), b"0");
+            one.remove(key);
+            drop(one);
+            // The node looks at its routes again at what comes next.
+            let late = two.request("last", address);
+            let late = late.timeout(Duration::from_millis(200)).await;
+            assert!(late.is_err());
+            two.stop().await;
+        });
+        tell.send(()).unwrap();
+    });
+    told.recv_timeout(Duration::from_secs(20))
+        .expect("it goes on");
+}
+
 // --- the executor -----------------------------------------------------------
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -174,6 +241,7 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 #[derive(Clone, Debug)]
 struct Bare {
     epoch: StdInstant,
+    line: Arc<Line>,
     spawn: Sender<Task>,
     spawned: Receiver<Task>,
 }
@@ -183,6 +251,7 @@ impl Bare {
         let (spawn, spawned) = async_channel::unbounded();
         Self {
             epoch: StdInstant::now(),
+            line: Arc::default(),
             spawn,
             spawned,
         }
@@ -271,7 +340,8 @@ impl Runtime for Bare {
     }
 
     fn udp_socket(&self, socket: UdpSocket) -> io::Result<Datagrams> {
-        Ok(Datagrams(Async::new_nonblocking(socket)?))
+        let line = Arc::clone(&self.line);
+        Ok(Datagrams(Async::new_nonblocking(socket)?, line))
     }
 
     /// Whoever wants names asks somebody for them here.
@@ -325,7 +395,25 @@ impl ByteStream for Stream {
     }
 }
 
-struct Datagrams(Async<UdpSocket>);
+struct Datagrams(Async<UdpSocket>, Arc<Line>);
+
+/// What datagrams are sent by: it may be that it takes none.
+#[derive(Debug, Default)]
+struct Line {
+    blocked: AtomicBool,
+    /// How often something was to be sent.
+    tried: AtomicUsize,
+    waits: Mutex<Option<Waker>>,
+}
+
+impl Line {
+    fn unblock(&self) {
+        self.blocked.store(false, Ordering::Relaxed);
+        if let Some(waker) = self.waits.lock().unwrap().take() {
+            waker.wake();
+        }
+    }
+}
 
 impl DatagramSocket for Datagrams {
     fn poll_recv_from(
@@ -343,6 +431,11 @@ impl DatagramSocket for Datagrams {
         bytes: &[u8],
         to: SocketAddr,
     ) -> Poll<io::Result<usize>> {
+        self.1.tried.fetch_add(1, Ordering::Relaxed);
+        if self.1.blocked.load(Ordering::Relaxed) {
+            *self.1.waits.lock().unwrap() = Some(context.waker().clone());
+            return Poll::Pending;
+        }
         let send = || self.0.get_ref().send_to(bytes, to);
         attempt(send, || self.0.poll_writable(context))
     }

@@ -24,6 +24,7 @@ on_every_runtime![
     a_connection_that_never_says_anything_is_ended,
     an_idle_connection_is_ended,
     a_connection_whose_handlers_have_used_up_their_share_is_ended_in_time,
+    a_connection_whose_handlers_hold_up_the_next_request_is_ended_in_time,
     r16_a_peer_that_never_reads_is_no_longer_read_from,
     r06_a_peer_that_never_reads_is_given_up,
     no_more_connections_are_served_than_may_be,
@@ -192,12 +193,36 @@ async fn a_connection_whose_handlers_have_used_up_their_share_is_ended_in_time<
 >(
     runtime: R,
 ) {
-    let server = server_within(&runtime, |limits| limits.idle_timeout = Some(SHORT));
+    let ended = ends_with_busy_handlers(&runtime, |limits| {
+        limits.idle_timeout = Some(SHORT);
+    });
+    assert_eq!(ended.await, CloseReason::Idle);
+}
+
+async fn a_connection_whose_handlers_hold_up_the_next_request_is_ended_in_time<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let ended = ends_with_busy_handlers(&runtime, |limits| {
+        limits.held_up_timeout = Some(SHORT);
+    });
+    assert_eq!(ended.await, CloseReason::HeldUp);
+}
+
+/// How a server ends a connection by which more comes than may be in flight, and
+/// no handler is ever done but one.
+async fn ends_with_busy_handlers<R: TestRuntime>(
+    runtime: &R,
+    change: impl FnOnce(&mut Limits),
+) -> CloseReason {
+    let server = server_within(runtime, change);
     let mutex = Arc::new(tokio::sync::Mutex::new(()));
     server.on(MessageType::REQUEST_URI, move |m: Incoming<R>| {
         let mutex = Arc::clone(&mutex);
         async move {
-            let _held = mutex.lock().await;
+            let held = mutex.lock().await;
+            std::mem::forget(held);
             m.ok("")
         }
     });
@@ -208,8 +233,7 @@ async fn a_connection_whose_handlers_have_used_up_their_share_is_ended_in_time<
     let question = message(MessageType::REQUEST_URI, "a", "");
     let question = question.encode().expect("it is short");
     peer.write(&question.repeat(300));
-    let reason = event(&runtime, &mut events, reason).await;
-    assert_eq!(reason, CloseReason::Idle);
+    event(runtime, &mut events, reason).await
 }
 
 async fn r06_a_peer_that_never_reads_is_given_up<R: TestRuntime>(runtime: R) {

@@ -26,6 +26,8 @@ on_every_runtime![
     what_came_before_an_answer_has_been_handled_when_that_is_told,
     a_server_can_ask_its_clients,
     both_ends_ask_each_other_at_once,
+    what_waits_for_a_handler_that_is_replaced_is_given_to_it_all_the_same,
+    what_waits_for_a_handler_that_is_removed_is_not_given_to_it,
     a_handler_of_an_ended_connection_is_dropped,
     a_handler_that_panics_when_it_is_dropped_leaves_nothing_behind,
 ];
@@ -382,6 +384,65 @@ async fn both_ends_ask_each_other_at_once<R: TestRuntime>(runtime: R) {
         asking.join().await;
     }
     assert_eq!((link.pending(), accepted.pending()), (0, 0));
+}
+
+/// A server and eight requests for a handler that does this when it is called for
+/// the first time. So much waits to be written then that the others wait as well.
+/// Gives their replies.
+async fn eight_replies<R: TestRuntime>(
+    runtime: &R,
+    change: impl Fn(&TcpServer<R>) + Send + Sync + 'static,
+) -> Vec<Message> {
+    let builder = TcpServer::builder_on(runtime.clone());
+    let limits = limits(|limits| limits.outgoing_high_water = 1_000);
+    let server = builder.limits(limits).build();
+    let (changed, calls) = (server.clone(), Count::default());
+    server.on((REQUEST, "a"), move |m: Incoming<R>| {
+        if calls.next() == 0 {
+            change(&changed);
+        }
+        m.respond([b'o'; 2_000])
+    });
+    let address = listen(&server).await;
+    let (client, _) = connected(runtime, address).await;
+    let requests: Vec<_> = (0..8).map(|_| client.request("a").start()).collect();
+    let mut replies = Vec::new();
+    for request in requests {
+        replies.push(soon(runtime, request).await.expect("a reply"));
+    }
+    soon(runtime, server.shutdown(LONG)).await;
+    replies
+}
+
+async fn what_waits_for_a_handler_that_is_replaced_is_given_to_it_all_the_same<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let replies = eight_replies(&runtime, |server| {
+        for _ in 0..3 {
+            server.on((REQUEST, "a"), |m: Incoming<R>| m.respond("new"));
+        }
+    });
+    for reply in replies.await {
+        assert_eq!(reply.message_type(), MessageType::RESPOND_URI);
+        assert!([2_000, 3].contains(&reply.content().len()), "{reply:?}");
+    }
+}
+
+async fn what_waits_for_a_handler_that_is_removed_is_not_given_to_it<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let replies = eight_replies(&runtime, |server| {
+        assert!(server.remove((REQUEST, "a")));
+    });
+    let replies = replies.await;
+    let kinds = replies.iter().map(Message::message_type);
+    let (first, others) = (MessageType::RESPOND_URI, MessageType::NOT_FOUND);
+    let expected = [first].into_iter().chain([others; 7]);
+    assert!(kinds.eq(expected), "{replies:?}");
 }
 
 async fn a_handler_of_an_ended_connection_is_dropped<R: TestRuntime>(runtime: R) {

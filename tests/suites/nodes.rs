@@ -32,6 +32,7 @@ on_every_runtime![
     publishing_through_a_node_reaches_its_subscribers,
     a_request_that_is_dropped_leaves_nothing_behind,
     a_node_that_stops_fails_its_requests_and_frees_its_port,
+    a_node_that_has_stopped_holds_neither_its_port_nor_its_handlers,
     a_node_whose_last_handle_is_dropped_stops,
     a_node_is_started_once_and_says_why_it_cannot_be,
     what_a_node_sends_to_itself_is_not_taken_in,
@@ -462,6 +463,26 @@ async fn a_node_that_stops_fails_its_requests_and_frees_its_port<R: TestRuntime>
         started(builder(&runtime).interface(here.ip()).port(here.port())).await;
     assert_eq!(address, here);
     assert!(again.request("echo", there).await.is_ok());
+}
+
+async fn a_node_that_has_stopped_holds_neither_its_port_nor_its_handlers<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let ip = apart(&runtime);
+    let ip = started(ip).await.1.ip();
+    for _ in 0..300 {
+        let (dropped, captured) = (Count::default(), Count::default());
+        let held = dropped.when_dropped();
+        let (node, address) = started(builder(&runtime).interface(ip)).await;
+        node.on(MessageType::PUBLISH_URI, move |_| {
+            let _ = (&held, &captured);
+        });
+        soon(&runtime, node.stop()).await;
+        assert_eq!(dropped.get(), 1);
+        UdpSocket::bind(address).expect("the port is free");
+    }
 }
 
 async fn a_node_whose_last_handle_is_dropped_stops<R: TestRuntime>(runtime: R) {

@@ -143,7 +143,11 @@ impl<R: Runtime> UdpNode<R> {
     /// Waits until the node has [stopped](Self::stop).
     pub async fn stopped(&self) {
         self.inner
-            .until(|state| state.stage == Stage::Stopped || state.node.is_closed())
+            .until(|state| match state.stage {
+                Stage::New => state.node.is_closed(),
+                Stage::Running(_) => false,
+                Stage::Stopped => true,
+            })
             .await;
     }
 

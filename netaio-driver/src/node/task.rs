@@ -1,7 +1,7 @@
 //! The task of one node: the only one that receives from and sends to its
 //! socket.
 //!
-//! A turn does, in this order: what is due, receive, what handlers have to say,
+//! A turn does, in this order: receive, what is due, what handlers have to say,
 //! send. The lock is never held across user code or a system call.
 
 use std::collections::VecDeque;
@@ -19,6 +19,7 @@ use netaio_proto::{
 use super::IncomingDatagram;
 use super::shared::{NodeHandle, NodeState, Stage};
 use crate::alarm::Alarm;
+use crate::handler::guarded;
 use crate::running::Handlers;
 use crate::runtime::{DatagramSocket, Runtime};
 use crate::timeout::TimedOut;
@@ -43,7 +44,8 @@ const LONGEST: usize = 65_536;
 pub(crate) struct NodeTask<R: Runtime> {
     node: NodeHandle<R>,
     span: tracing::Span,
-    worker: Worker<R>,
+    /// `None` at the end.
+    worker: Option<Worker<R>>,
 }
 
 /// Does the work of a node, which is apart so that it can be locked meanwhile.
@@ -56,10 +58,7 @@ struct Worker<R: Runtime> {
     outgoing: VecDeque<Datagram>,
     work: Vec<Work>,
     late: Vec<Late>,
-    wakers: Vec<Waker>,
-    events: Vec<PeerEvent>,
-    /// Whoever waits for room, or for all to be sent, has to be told.
-    news: bool,
+    news: News,
     closed: bool,
     /// Datagrams that are received in the next turn, at most. After a wait there
     /// are few, and who sent them may wait in turn: so the first is answered
@@ -69,6 +68,30 @@ struct Worker<R: Runtime> {
     errors: u32,
     /// Nothing is received until then: errors came without end.
     paused: Option<Instant>,
+}
+
+/// What is to be told once the lock is released.
+#[derive(Default)]
+struct News {
+    wakers: Vec<Waker>,
+    events: Vec<PeerEvent>,
+    /// Whoever waits for room, or for all to be sent, has to be told.
+    changed: bool,
+}
+
+impl News {
+    fn tell<R: Runtime>(&mut self, node: &NodeHandle<R>) {
+        for event in self.events.drain(..) {
+            tracing::debug!(?event, "peer");
+            node.peer_events.send(&event);
+        }
+        if std::mem::take(&mut self.changed) {
+            node.notify();
+        }
+        for waker in self.wakers.drain(..) {
+            waker.wake();
+        }
+    }
 }
 
 /// Something to do that needs user code, and so no lock.
@@ -81,6 +104,16 @@ enum Work {
     },
     AuthFailed(AuthFailed),
     TimedOut(Late, TimedOut),
+}
+
+impl Work {
+    /// The handler that is to be called.
+    fn handler(&self) -> Option<HandlerId> {
+        match self {
+            Self::Dispatch { handler, .. } => Some(*handler),
+            Self::AuthFailed(_) | Self::TimedOut(..) => None,
+        }
+    }
 }
 
 impl<R: Runtime> NodeTask<R> {
@@ -103,9 +136,7 @@ impl<R: Runtime> NodeTask<R> {
             outgoing: VecDeque::new(),
             work: Vec::new(),
             late: Vec::new(),
-            wakers: Vec::new(),
-            events: Vec::new(),
-            news: false,
+            news: News::default(),
             closed: false,
             share: 1,
             errors: 0,
@@ -113,7 +144,11 @@ impl<R: Runtime> NodeTask<R> {
             socket,
             own,
         };
-        Self { node, span, worker }
+        Self {
+            node,
+            span,
+            worker: Some(worker),
+        }
     }
 }
 
@@ -125,6 +160,8 @@ impl<R: Runtime> Worker<R> {
         now: Instant,
         context: &mut Context<'_>,
     ) -> bool {
+        // A reply that is here by now has come in time.
+        let received = !self.closed && self.receive(node, now, context);
         {
             let mut state = node.lock();
             state.park(context.waker());
@@ -134,13 +171,13 @@ impl<R: Runtime> Worker<R> {
             }
             self.take_actions(&mut state);
         }
-        let received = !self.closed && self.receive(node, now, context);
         self.do_work(node, context);
         self.handlers.poll(context);
         let unsent = self.hand_over(node, now);
         self.send(node, context);
-        self.tell(node);
-        received || unsent
+        self.news.tell(node);
+        // What the socket does not take now wakes the task when it does.
+        received || unsent && self.outgoing.is_empty()
     }
 
     /// Takes what the node has to say.
@@ -149,11 +186,11 @@ impl<R: Runtime> Worker<R> {
             match action {
                 Action::Reply { request, message } => {
                     let waker = state.waiters.complete(request, Ok(message));
-                    self.wakers.extend(waker);
+                    self.news.wakers.extend(waker);
                 }
                 Action::Failed { request, error } => {
                     let waker = state.waiters.complete(request, Err(error));
-                    self.wakers.extend(waker);
+                    self.news.wakers.extend(waker);
                 }
                 Action::TimedOut { request, context } => {
                     let timed_out = TimedOut::new(context);
@@ -188,7 +225,7 @@ impl<R: Runtime> Worker<R> {
                 Action::Rejected { from, error } => {
                     tracing::debug!(%from, %error, "bad datagram passed over");
                 }
-                Action::Peer(event) => self.events.push(event),
+                Action::Peer(event) => self.news.events.push(event),
                 Action::Closed { .. } => self.closed = true,
                 other => tracing::debug!(?other, "unknown action"),
             }
@@ -222,6 +259,7 @@ impl<R: Runtime> Worker<R> {
             }
         }
         self.work = work;
+        self.handlers.forget_replaced();
     }
 
     /// Gives the node what user code has answered, tells the callers of requests
@@ -231,7 +269,7 @@ impl<R: Runtime> Worker<R> {
         let state = &mut *state;
         self.handlers.answer(&mut state.node, now);
         for late in self.late.drain(..) {
-            self.wakers.extend(state.waiters.tell_late(late));
+            self.news.wakers.extend(state.waiters.tell_late(late));
         }
         while self.outgoing.len() < SENT
             && let Some(datagram) = state.node.poll_datagram()
@@ -260,7 +298,7 @@ impl<R: Runtime> Worker<R> {
             sent = true;
         }
         if sent {
-            self.news = true;
+            self.news.changed = true;
             node.lock().unsent = !self.outgoing.is_empty();
         }
     }
@@ -284,10 +322,14 @@ impl<R: Runtime> Worker<R> {
                 }
                 Poll::Ready(Ok((length, from))) => {
                     self.errors = 0;
-                    let mut state = node.lock();
                     // Whoever has registered a handler before this datagram was
-                    // sent may count on it.
-                    if let Some(router) = self.handlers.changed_router() {
+                    // sent may count on it. Asked without the lock: a handler
+                    // that was removed is dropped.
+                    let waiting = self.work.iter().filter_map(Work::handler);
+                    let changed = self.handlers.changed_router(waiting);
+                    let mut state = node.lock();
+                    state.set_wall_clock(now);
+                    if let Some(router) = changed {
                         state.node.set_router(router);
                     }
                     let bytes = &self.buffer[..length];
@@ -308,20 +350,6 @@ impl<R: Runtime> Worker<R> {
         }
         self.share = self.share.saturating_mul(GROWTH).min(RECEIVED);
         true
-    }
-
-    /// Tells whoever waits.
-    fn tell(&mut self, node: &NodeHandle<R>) {
-        for event in self.events.drain(..) {
-            tracing::debug!(?event, "peer");
-            node.peer_events.send(&event);
-        }
-        if std::mem::take(&mut self.news) {
-            node.notify();
-        }
-        for waker in self.wakers.drain(..) {
-            waker.wake();
-        }
     }
 
     /// Before a wait: sets the alarm. `true` if it has gone off already.
@@ -354,6 +382,9 @@ impl<R: Runtime> Future for NodeTask<R> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let Self { node, span, worker } = &mut *self;
         let _entered = span.enter();
+        let Some(worker) = worker else {
+            return Poll::Ready(());
+        };
         for _ in 0..TURNS {
             let now = node.runtime.now();
             let more = worker.turn(node, now, context);
@@ -378,6 +409,9 @@ impl<R: Runtime> Drop for NodeTask<R> {
     /// Nobody must wait for ever.
     fn drop(&mut self) {
         let Self { node, worker, .. } = self;
+        let Some(mut worker) = worker.take() else {
+            return;
+        };
         {
             let mut state = node.lock();
             state.node.close(node.runtime.now());
@@ -388,13 +422,27 @@ impl<R: Runtime> Drop for NodeTask<R> {
                 }
             }
             for late in worker.late.drain(..) {
-                worker.wakers.extend(state.waiters.tell_late(late));
+                worker.news.wakers.extend(state.waiters.tell_late(late));
             }
+        }
+        let Worker {
+            socket,
+            handlers,
+            mut news,
+            own,
+            ..
+        } = worker;
+        // Whoever has waited for the end may bind the port again, and finds that
+        // no handler holds anything any more.
+        drop(socket);
+        guarded(&node.endpoint.log, "a handler", || drop(handlers));
+        {
+            let mut state = node.lock();
             state.stage = Stage::Stopped;
             state.unsent = false;
         }
-        worker.news = true;
-        worker.tell(node);
-        tracing::debug!(own = %worker.own, "stopped");
+        news.changed = true;
+        news.tell(node);
+        tracing::debug!(%own, "stopped");
     }
 }

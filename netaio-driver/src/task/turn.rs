@@ -265,7 +265,8 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
     }
 
     fn refresh_routes(&mut self, link: &Link<R>) {
-        if let Some(router) = self.handlers.changed_router() {
+        let waiting = self.dispatches.iter().map(|dispatch| dispatch.handler);
+        if let Some(router) = self.handlers.changed_router(waiting) {
             link.lock().connection.set_router(router);
         }
     }
@@ -552,6 +553,7 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         self.outgoing.release();
         if self.dispatches.is_empty() {
             self.dispatches = VecDeque::new();
+            self.handlers.forget_replaced();
         }
         if let Some(decoder) = &mut self.decoder {
             decoder.shrink();

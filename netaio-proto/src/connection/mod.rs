@@ -509,7 +509,8 @@ impl Connection {
         self.stream.state != State::Open
             || self.eof.is_some()
             || !self.actions.is_empty()
-            || self.decoder.has_frame() && !self.holds_up()
+            || self.decoder.has_frame()
+                && (self.held_up.is_none() || !self.holds_up())
     }
 
     /// About how many messages came and wait to be polled: as many as there would
