@@ -264,6 +264,13 @@ impl<I> Routes<I> {
 }
 
 impl<I> Snapshot<I> {
+    /// Holds no handlers any more.
+    pub(crate) fn forget(&mut self) {
+        if !self.handlers.is_empty() {
+            self.handlers = Arc::default();
+        }
+    }
+
     /// A handler, and its key if it serves one message only.
     pub(crate) fn handler(
         &self,

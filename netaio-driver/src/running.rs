@@ -296,9 +296,12 @@ impl<R: Runtime, I> Handlers<R, I> {
         self.running.as_ref().is_none_or(FuturesUnordered::is_empty)
     }
 
-    /// Drops all that run.
+    /// Drops all that run, and holds none of the others any more: no message comes
+    /// from now on.
     pub(crate) fn clear(&mut self) {
         self.running = None;
+        self.replaced.forget();
+        self.snapshot.forget();
     }
 }
 
