@@ -52,6 +52,14 @@ pub enum ConnectionEvent {
         /// How long was waited before it.
         after: Duration,
     },
+    /// A client will not connect again by itself: it has tried as often as it was
+    /// to.
+    GaveUp {
+        /// The server's name.
+        server: ServerName,
+        /// Why the last attempt failed.
+        why: String,
+    },
 }
 
 /// A stream of events. A reader that is more than 256 events behind loses the
@@ -68,7 +76,8 @@ pub type ConnectionEvents = EventStream<ConnectionEvent>;
 pub type PeerEvents = EventStream<PeerEvent>;
 
 impl<E> EventStream<E> {
-    /// The next event; `None` once what it is about is gone. Cancel safe.
+    /// The next event; `None` once no more can come: what it is about has been
+    /// stopped or shut down, or is gone. Cancel safe.
     pub async fn next(&mut self) -> Option<E> {
         self.receiver.recv().await.ok()
     }
@@ -93,13 +102,16 @@ impl<E> Stream for EventStream<E> {
 /// All who want to know.
 #[derive(Debug)]
 pub(crate) struct Events<E> {
-    senders: Mutex<Vec<async_channel::Sender<E>>>,
+    /// `None`: no more events can come.
+    senders: Mutex<Option<Vec<async_channel::Sender<E>>>>,
 }
 
 impl<E: Clone> Events<E> {
     pub(crate) fn subscribe(&self) -> EventStream<E> {
         let (sender, receiver) = async_channel::bounded(KEPT);
-        lock(&self.senders).push(sender);
+        if let Some(senders) = &mut *lock(&self.senders) {
+            senders.push(sender);
+        }
         EventStream {
             receiver: Box::pin(receiver),
         }
@@ -107,21 +119,27 @@ impl<E: Clone> Events<E> {
 
     pub(crate) fn send(&self, event: &E) {
         // Sending wakes readers, which is not to be done under the lock.
-        let senders = lock(&self.senders).clone();
+        let senders = lock(&self.senders).clone().unwrap_or_default();
         let mut closed = false;
         for sender in senders {
             closed |= sender.force_send(event.clone()).is_err();
         }
-        if closed {
-            lock(&self.senders).retain(|sender| !sender.is_closed());
+        if closed && let Some(senders) = &mut *lock(&self.senders) {
+            senders.retain(|sender| !sender.is_closed());
         }
+    }
+
+    /// Ends all streams, once they have been read: no more events can come.
+    pub(crate) fn end(&self) {
+        // Dropping wakes readers as well.
+        drop(lock(&self.senders).take());
     }
 }
 
 impl<E> Default for Events<E> {
     fn default() -> Self {
         Self {
-            senders: Mutex::default(),
+            senders: Mutex::new(Some(Vec::new())),
         }
     }
 }

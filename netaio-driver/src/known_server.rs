@@ -206,12 +206,14 @@ impl<R: Runtime> KnownServer<R> {
     }
 
     /// How many attempts reconnecting had taken, if the connection that was made
-    /// then was lost within `settled`; otherwise 0.
-    pub(crate) fn recall_attempts(&self, now: Instant, settled: Duration) -> u32 {
-        match lock(&self.state).attempts.take() {
-            Some((attempts, made)) if now.duration_since(made) < settled => attempts,
-            _ => 0,
-        }
+    /// then was lost within `settled`.
+    pub(crate) fn recall_attempts(
+        &self,
+        now: Instant,
+        settled: Duration,
+    ) -> Option<u32> {
+        let (attempts, made) = lock(&self.state).attempts.take()?;
+        (now.duration_since(made) < settled).then_some(attempts)
     }
 
     /// Wants no connection any more; gives the one that is there.

@@ -113,6 +113,11 @@ impl SharedPeers {
         self.events.subscribe()
     }
 
+    /// No more events can come.
+    pub(crate) fn end_events(&self) {
+        self.events.end();
+    }
+
     /// Tells what has happened to peers, once connections know who is at their
     /// other ends: whoever hears of a peer may write to it at once.
     pub(crate) fn tell(&self, events: &[PeerEvent]) {

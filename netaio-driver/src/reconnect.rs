@@ -143,14 +143,14 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
     }
 
     /// The time of up to which the first attempt is put off.
-    fn spread_after(&self, cause: Cause) -> Duration {
+    fn spread_after(&self, cause: &Cause) -> Duration {
         match cause {
             Cause::TimedOut => Duration::ZERO,
-            Cause::Lost => self.spread.min(self.max_delay),
+            Cause::Lost(_) => self.spread.min(self.max_delay),
         }
     }
 
-    fn backoff(&self, cause: Cause) -> Backoff {
+    fn backoff(&self, cause: &Cause) -> Backoff {
         Backoff::new(self.delay.max(self.spread_after(cause)))
             .cap(self.max_delay)
             .max_retries(self.max_retries)
@@ -168,36 +168,44 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
         let _end = EndIfApart {
             client: client.clone(),
             server: name.clone(),
+            reason: match &cause {
+                Cause::TimedOut => CloseReason::Local,
+                Cause::Lost(reason) => reason.clone(),
+            },
         };
         // Dropped before what looks for whether anybody is connecting.
         let attempt = attempt;
         let seed = fresh_seed().map_err(|error| error.to_string())?;
         let mut random = Random::from_seed(seed);
-        let gave_up =
-            |why: &dyn fmt::Display| format!("gave up reconnecting: {why}");
+        let gave_up = |client: &TcpClient<R>, why: &dyn fmt::Display| {
+            client.events_sender().send(&ConnectionEvent::GaveUp {
+                server: name.clone(),
+                why: why.to_string(),
+            });
+            format!("gave up reconnecting: {why}")
+        };
         // None before it is known when the first attempt is to be made.
         let mut after = None;
-        let mut backoff = None;
+        let mut backoff = self.backoff(&cause);
         let client = loop {
             let Some(client) = client.upgrade().filter(|_| attempt.is_wanted())
             else {
                 return Ok(());
             };
             let runtime = client.runtime().clone();
-            let backoff = backoff.get_or_insert_with(|| {
+            let Some(waited) = after else {
                 let server = attempt.server();
                 // They may have been made by other rules: after a timeout, say,
                 // when now a connection was lost.
-                let attempts = server.recall_attempts(runtime.now(), SETTLED);
-                self.backoff(cause).after_attempts(attempts)
-            });
-            let Some(waited) = after else {
-                let delay = match backoff.attempts() {
-                    0 => below(self.spread_after(cause), &mut random),
+                let delay = match server.recall_attempts(runtime.now(), SETTLED) {
+                    None => below(self.spread_after(&cause), &mut random),
                     // The last connection was lost as soon as it was made.
-                    _ => backoff
-                        .next_delay(&mut random)
-                        .ok_or_else(|| gave_up(&"it never lasts"))?,
+                    Some(attempts) => {
+                        backoff = backoff.after_attempts(attempts);
+                        backoff
+                            .next_delay(&mut random)
+                            .ok_or_else(|| gave_up(&client, &"it never lasts"))?
+                    }
                 };
                 after = Some(delay);
                 if !delay.is_zero() {
@@ -224,15 +232,15 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
                         });
                     }
                     // Counted, should it be lost at once.
-                    let attempts = backoff.attempts().max(1);
-                    attempt.server().keep_attempts(attempts, runtime.now());
+                    let server = attempt.server();
+                    server.keep_attempts(backoff.attempts(), runtime.now());
                     break client;
                 }
                 Err(error) => error,
             };
             tracing::debug!(server = %name, %error, "reconnect failed");
             let delay = backoff.next_delay(&mut random);
-            let delay = delay.ok_or_else(|| gave_up(&error))?;
+            let delay = delay.ok_or_else(|| gave_up(&client, &error))?;
             after = Some(delay);
             drop(client);
             pause(&runtime, delay, &attempt).await;
@@ -248,12 +256,12 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
 }
 
 /// Why a connection has to be made again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Cause {
     /// A request was not answered in time.
     TimedOut,
     /// It was lost, perhaps together with those of many others.
-    Lost,
+    Lost(CloseReason),
 }
 
 /// Dropped when a reconnect has ended: if there is no connection then, and nobody
@@ -261,12 +269,14 @@ pub(crate) enum Cause {
 struct EndIfApart<R: Runtime> {
     client: WeakTcpClient<R>,
     server: ServerName,
+    /// How the last connection ended.
+    reason: CloseReason,
 }
 
 impl<R: Runtime> Drop for EndIfApart<R> {
     fn drop(&mut self) {
         if let Some(client) = self.client.upgrade() {
-            client.end_if_apart(&self.server, &CloseReason::Local);
+            client.end_if_apart(&self.server, &self.reason);
         }
     }
 }

@@ -538,6 +538,15 @@ impl<R: Runtime> Inner<R> {
             .await;
     }
 
+    /// Ends the streams of events, if the server has stopped and the last
+    /// connection is over.
+    fn end_events_if_over(&self) {
+        if self.stopped.load(Ordering::Acquire) && lock(&self.links).is_empty() {
+            self.events.end();
+            self.peers.end_events();
+        }
+    }
+
     /// Waits until nothing is open, neither connection nor listening socket.
     async fn nothing_open(&self) {
         self.no_listeners().await;
@@ -618,6 +627,7 @@ impl<R: Runtime> Drop for Stopped<'_, R> {
     fn drop(&mut self) {
         self.0.endpoint.clear();
         self.0.stopped.store(true, Ordering::Release);
+        self.0.end_events_if_over();
         self.0.changed.tell();
     }
 }
@@ -656,6 +666,7 @@ impl<R: Runtime> Owner<R> for Inner<R> {
             remote: link.remote(),
             reason: reason.clone(),
         });
+        self.end_events_if_over();
         self.changed.tell();
     }
 }

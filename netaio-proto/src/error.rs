@@ -73,6 +73,13 @@ pub enum PluginError {
     /// The auth section cannot take another field.
     #[error("the auth fields are too long")]
     FieldsTooLong,
+    /// Two plugins of one message write the same auth field, so that what the
+    /// first has written is lost: give one of them another name for it.
+    #[error("two plugins use the auth field {field}")]
+    FieldTaken {
+        /// The field's name.
+        field: String,
+    },
     /// The plugin needs to know the peer, and nobody does.
     #[error("the peer is not known")]
     UnknownPeer,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::config::EndpointConfig;
 use crate::error::{PluginError, SendError};
 use crate::exchange::{SealedFrame, seal};
-use crate::plugin::{Context, Layers, Peer};
+use crate::plugin::{Context, Layers, Peer, seal_both};
 use crate::random::Random;
 use crate::request::{OuterUse, Request};
 use crate::wire::message::Message;
@@ -188,9 +188,8 @@ impl Sealing {
             peer: self.peer.as_deref(),
         };
         let mut envelope = message.into_envelope();
-        inner.seal_unless(cancelled, &mut envelope, &mut context)?;
         let outer = outer.of(&self.config.layers);
-        outer.seal_unless(cancelled, &mut envelope, &mut context)?;
+        seal_both(inner, &outer, cancelled, &mut envelope, &mut context)?;
         let sealed = envelope.into_message();
         let none = || PluginError::Other("a plugin left no message".into());
         Ok(sealed.ok_or_else(none)?)

@@ -1,12 +1,13 @@
 //! The endpoint's own layers and those of a route or a request.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use netaio_proto::wire::AuthFields;
 use netaio_proto::{
-    Action, CipherPlugin, Context, Correlation, EndpointConfig, Envelope, HandlerId,
-    HmacAuthPlugin, LayerKind, Layers, MessageType, OuterUse, PluginError, Request,
-    Router, Sha256StreamCipherPlugin,
+    Action, Both, CipherPlugin, Context, Correlation, EndpointConfig, Envelope,
+    HandlerId, HmacAuthPlugin, LayerKind, Layers, MessageType, OuterUse,
+    PluginError, Request, Router, Sealer, SendError, Sha256StreamCipherPlugin,
 };
 
 use crate::frames::{
@@ -43,6 +44,48 @@ fn two_layers_are_put_on_and_taken_off() {
         assert_eq!(pair.reply(id).content(), b"secret");
         let (_, handled) = &pair.server.handled[0];
         assert_eq!(handled.content(), b"secret");
+    }
+}
+
+#[test]
+fn plugins_that_write_the_same_field_are_found_before_anything_is_sent() {
+    let hmac = |secret: &str| HmacAuthPlugin::new(secret);
+    let cipher = |key: &str| Sha256StreamCipherPlugin::new(key);
+    let apart = hmac("b").hmac_field("hmac2");
+    let layers = Layers::new;
+    for (outer, inner, taken) in [
+        (
+            layers().cipher(cipher("a")),
+            layers().cipher(cipher("b").encrypt_uri(false)),
+            Some(AuthFields::IV),
+        ),
+        (
+            layers().auth(hmac("a")),
+            layers().auth(hmac("b")),
+            Some(AuthFields::HMAC),
+        ),
+        (
+            layers().auth(Both(hmac("a"), hmac("b"))),
+            layers(),
+            Some(AuthFields::HMAC),
+        ),
+        // They may share what the first has chosen: the nonce, the time.
+        (layers().auth(hmac("a")), layers().auth(apart), None),
+    ] {
+        let mut sealer = Sealer::new(Arc::new(config(outer)), [3; 32]);
+        // One that came with other fields is passed on with new ones.
+        let mut passed_on = request("echo", "hello");
+        for name in [AuthFields::IV, AuthFields::HMAC, AuthFields::RID] {
+            passed_on.fields_mut().set_bytes(name, b"old").unwrap();
+        }
+        for message in [request("echo", "hello"), passed_on] {
+            let sealed = sealer.seal(0, message, &inner, OuterUse::default());
+            let expected = taken.map(|field| {
+                let field = field.into();
+                SendError::from(PluginError::FieldTaken { field })
+            });
+            assert_eq!(sealed.err(), expected);
+        }
     }
 }
 

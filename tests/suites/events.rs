@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use netaio_driver::{CloseReason, ConnectionEvent, MessageType, ServerName};
+use netaio_driver::{
+    CloseReason, ConnectionEvent, MessageType, ServerName, UdpNode,
+};
 
 use crate::ends::{self, client, connected, listen, message};
 use crate::runtimes::TestRuntime;
@@ -11,6 +13,7 @@ use crate::waiting::{eventually, soon};
 on_every_runtime![
     both_ends_tell_when_connections_come_and_go,
     a_reader_that_is_slow_loses_the_oldest_events,
+    events_end_with_what_they_are_about,
     counters_add_up_over_connections,
 ];
 
@@ -72,6 +75,40 @@ async fn both_ends_tell_when_connections_come_and_go<R: TestRuntime>(runtime: R)
     drop((client, server));
     assert_eq!(soon(&runtime, here.next()).await, None);
     assert_eq!(soon(&runtime, there.next()).await, None);
+}
+
+async fn events_end_with_what_they_are_about<R: TestRuntime>(runtime: R) {
+    let (server, client, _) = ends::pair(&runtime).await;
+    ends::only_link(&runtime, &server).await;
+    let (mut events, mut peers) = (server.events(), server.peer_events());
+    soon(&runtime, server.shutdown(Duration::from_secs(1))).await;
+    let mut last = None;
+    while let Some(event) = soon(&runtime, events.next()).await {
+        last = Some(event);
+    }
+    assert!(matches!(last, Some(ConnectionEvent::Disconnected { .. })));
+    assert!(soon(&runtime, peers.next()).await.is_none());
+    assert!(soon(&runtime, server.events().next()).await.is_none());
+
+    // A client may connect again, as long as there is one.
+    let mut events = client.events();
+    client.close().await;
+    assert!(events.try_next().is_none_or(|event| {
+        matches!(event, ConnectionEvent::Disconnected { .. })
+    }));
+    drop(client);
+    while soon(&runtime, events.next()).await.is_some() {}
+
+    for started in [true, false] {
+        let node = UdpNode::builder_on(runtime.clone());
+        let node = node.interface([127, 0, 0, 1]).port(0).build();
+        if started {
+            node.start().await.expect("a free port");
+        }
+        let mut peers = node.peer_events();
+        soon(&runtime, node.stop()).await;
+        assert!(soon(&runtime, peers.next()).await.is_none());
+    }
 }
 
 async fn a_reader_that_is_slow_loses_the_oldest_events<R: TestRuntime>(runtime: R) {

@@ -30,6 +30,7 @@ on_every_runtime![
     dropping_the_client_stops_a_reconnect,
     a_lost_connection_is_made_again_by_itself,
     a_lost_connection_is_made_again_by_the_rules_for_lost_connections,
+    connections_that_never_last_are_made_as_often_as_is_allowed,
     a_connection_that_was_closed_on_purpose_is_not_made_again,
     a_request_after_a_lost_one_waits_for_the_new_connection,
 ];
@@ -459,6 +460,40 @@ async fn a_lost_connection_is_made_again_by_the_rules_for_lost_connections<
     let request = client.request("echo").timeout(LONG);
     let reply = soon(&runtime, request.into_future()).await.unwrap();
     assert_eq!(reply.uri(), b"echo");
+}
+
+async fn connections_that_never_last_are_made_as_often_as_is_allowed<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    for retries in [0, 1, 3] {
+        let listener = listener();
+        let address = listener.local_addr().expect("an address");
+        let accepting = std::thread::spawn(move || {
+            // One more than is made again, and the first.
+            for _ in 0..retries + 2 {
+                drop(RawPeer::accept(&listener));
+            }
+        });
+        let client = client_builder(&runtime, address)
+            .reconnect_when_lost(fast().max_retries(Some(retries)))
+            .build();
+        let mut events = client.events();
+        client.connect().await.expect("it is accepted");
+        let mut attempts = Vec::new();
+        loop {
+            match soon(&runtime, events.next()).await.expect("an event") {
+                ConnectionEvent::Reconnecting { attempt, .. } => {
+                    attempts.push(attempt);
+                }
+                ConnectionEvent::GaveUp { .. } => break,
+                _ => {}
+            }
+        }
+        assert!(attempts.iter().copied().eq(1..=retries + 1), "{attempts:?}");
+        accepting.join().expect("all were accepted");
+    }
 }
 
 async fn a_connection_that_was_closed_on_purpose_is_not_made_again<

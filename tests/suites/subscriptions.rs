@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use netaio_driver::{
-    AutoReconnectTimeoutHandler, ConnectionEvent, LagPolicy, Layers, MessageType,
-    RequestError, Subscription, SubscriptionEnd, TcpClient, TcpServer,
+    AutoReconnectTimeoutHandler, CloseReason, ConnectionEvent, LagPolicy, Layers,
+    MessageType, RequestError, Subscription, SubscriptionEnd, TcpClient, TcpServer,
 };
 
 use crate::ends::{client, client_builder, connected, listen, message};
@@ -293,6 +293,8 @@ async fn a_reconnect_that_is_given_up_ends_subscriptions<R: TestRuntime>(
     let mut news = client.subscribe("news").await.unwrap();
     server.shutdown(Duration::from_secs(1)).await;
     assert_eq!(soon(&runtime, news.next()).await, None);
+    let end = SubscriptionEnd::Disconnected(CloseReason::Eof);
+    assert_eq!(news.end(), Some(end));
 }
 
 async fn to_connect_again_by_hand_needs_a_new_subscription<R: TestRuntime>(

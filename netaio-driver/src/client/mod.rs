@@ -544,8 +544,9 @@ impl<R: Runtime> Owner<R> for Inner<R> {
         });
         if let (Some(again), Some(attempt)) = (again, attempt) {
             let weak = client.downgrade();
+            let cause = Cause::Lost(reason.clone());
             let task = async move {
-                let result = again.run(weak, attempt, Cause::Lost).await;
+                let result = again.run(weak, attempt, cause).await;
                 if let Err(error) = result {
                     tracing::warn!(%error, "the connection is lost");
                 }

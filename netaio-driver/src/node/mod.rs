@@ -138,6 +138,8 @@ impl<R: Runtime> UdpNode<R> {
             .until(|state| matches!(state.stage, Stage::New | Stage::Stopped));
         stopped.await;
         self.inner.endpoint.clear();
+        // One that was never started has no task that would.
+        self.inner.peer_events.end();
     }
 
     /// Waits until the node has [stopped](Self::stop).

@@ -443,6 +443,7 @@ impl<R: Runtime> Drop for NodeTask<R> {
         }
         news.changed = true;
         news.tell(node);
+        node.peer_events.end();
         tracing::debug!(%own, "stopped");
     }
 }

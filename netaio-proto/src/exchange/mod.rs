@@ -12,6 +12,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::ops::Range;
+use core::sync::atomic::AtomicBool;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use crate::counters::Counters;
 use crate::error::{PluginError, SendError, TooLong};
 use crate::in_flight::{InFlight, Released, Reply, ReplyTo, Turn};
 use crate::limits::Limits;
-use crate::plugin::{Context, Layers, Peer};
+use crate::plugin::{Context, Layers, Peer, seal_both};
 use crate::random::Random;
 use crate::request::{Correlation, OuterUse, Request};
 use crate::requests::{NewRequest, RequestId, Requests};
@@ -604,8 +605,8 @@ pub(crate) fn seal(
     let mut envelope = message.into_envelope();
     // Nearly always it is the first field, which is quickly set.
     give_id(&mut envelope.fields, rid)?;
-    inner.seal(&mut envelope, context)?;
-    outer.seal(&mut envelope, context)?;
+    let never = AtomicBool::new(false);
+    seal_both(inner, outer, &never, &mut envelope, context)?;
     // Whatever the plugins have done to the fields, a reply finds its request.
     give_id(&mut envelope.fields, rid)?;
     let body = envelope.body.freeze();

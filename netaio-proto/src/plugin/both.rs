@@ -2,13 +2,14 @@
 
 use core::sync::atomic::AtomicBool;
 
-use super::{AuthPlugin, Context};
+use super::{AuthPlugin, Context, keeps};
 use crate::error::{AuthError, PluginError};
 use crate::wire::message::Envelope;
 use crate::wire::message_type::MessageType;
 
 /// Two auth plugins in one layer: what arrives must pass the first, then the
-/// second. Put the cheaper check first. Their fields need different names.
+/// second. Put the cheaper check first. Their fields need different names, or no
+/// message can be sent ([`PluginError::FieldTaken`]).
 ///
 /// ```
 /// use netaio_proto::{Both, HmacAuthPlugin, Layers};
@@ -62,7 +63,10 @@ impl<A: AuthPlugin, B: AuthPlugin> AuthPlugin for Both<A, B> {
         envelope: &mut Envelope,
         context: &mut Context<'_>,
     ) -> Result<(), PluginError> {
+        let before = envelope.fields.clone();
         self.0.make_unless(cancelled, envelope, context)?;
-        self.1.make_unless(cancelled, envelope, context)
+        let between = envelope.fields.clone();
+        self.1.make_unless(cancelled, envelope, context)?;
+        keeps(&before, &between, &envelope.fields)
     }
 }

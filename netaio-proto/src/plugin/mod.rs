@@ -31,6 +31,7 @@ pub use sha256_stream::Sha256StreamCipherPlugin;
 
 use crate::error::{AuthError, PluginError};
 use crate::random::Random;
+use crate::wire::auth_fields::AuthFields;
 use crate::wire::message::Envelope;
 use crate::wire::message_type::MessageType;
 
@@ -359,6 +360,38 @@ pub enum OpenError {
     /// The cipher plugin: the message cannot be decrypted.
     #[error(transparent)]
     Cipher(PluginError),
+}
+
+/// The way out through both layers: inner cipher, inner auth, outer cipher, outer
+/// auth. Gives up soon after `cancelled` has been set.
+pub(crate) fn seal_both(
+    inner: &Layers,
+    outer: &Layers,
+    cancelled: &AtomicBool,
+    envelope: &mut Envelope,
+    context: &mut Context<'_>,
+) -> Result<(), PluginError> {
+    if inner.is_empty() || outer.is_empty() {
+        inner.seal_unless(cancelled, envelope, context)?;
+        return outer.seal_unless(cancelled, envelope, context);
+    }
+    let before = envelope.fields.clone();
+    inner.seal_unless(cancelled, envelope, context)?;
+    let between = envelope.fields.clone();
+    outer.seal_unless(cancelled, envelope, context)?;
+    keeps(&before, &between, &envelope.fields)
+}
+
+/// Whether all that was written between `before` and `then` is still there `now`.
+fn keeps(
+    before: &AuthFields,
+    then: &AuthFields,
+    now: &AuthFields,
+) -> Result<(), PluginError> {
+    match now.overwritten(before, then) {
+        Some(field) => Err(PluginError::FieldTaken { field }),
+        None => Ok(()),
+    }
 }
 
 /// SHA-256 of the concatenation of `parts`.

@@ -6,6 +6,7 @@
 
 mod plain;
 
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::iter;
@@ -313,6 +314,24 @@ impl AuthFields {
         drop(kept);
         self.0 = section;
         true
+    }
+
+    /// The name of a field that differs here from what it was `then`, though what
+    /// it was then had just been written: it was not so `before`. Request ids do
+    /// not count.
+    pub(crate) fn overwritten(&self, before: &Self, then: &Self) -> Option<String> {
+        let lost = then.names().find(|name| {
+            let [before, then, now] =
+                [before, then, self].map(|fields| fields.bytes_of(name));
+            *name != Self::RID && then != before && now != then
+        });
+        lost.map(String::from)
+    }
+
+    /// A field as it is packed.
+    fn bytes_of(&self, name: &str) -> Option<&[u8]> {
+        let values = self.iter_packed().filter_map(|entry| entry.value_of(name));
+        values.last().map(|value| value.bytes)
     }
 
     /// The names of the fields, in the order they are packed in. A peer may have
