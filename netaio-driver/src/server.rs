@@ -234,7 +234,8 @@ impl<R: Runtime> TcpServer<R> {
     // --- subscriptions ---
 
     /// Sends a message to the connections that are subscribed to a key; gives
-    /// how many that were.
+    /// how many that were. A client's subscription takes a `NOTIFY_URI` whose URI is
+    /// the key; anything else is for its handlers.
     ///
     /// It is sealed once for all of them, unless a plugin's work depends on who
     /// receives it. Nobody is waited for: a client that takes too little loses

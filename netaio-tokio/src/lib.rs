@@ -36,6 +36,7 @@
 //!     client.connect().await?;
 //!     let reply = client.request("echo").content("hello").await?;
 //!     println!("{}: {}", reply.message_type(), reply.text());
+//!     client.close().await;
 //!     Ok(())
 //! }
 //! ```

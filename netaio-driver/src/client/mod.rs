@@ -39,7 +39,8 @@ use crate::timeout::{
 /// A client of one or several TCP servers.
 ///
 /// Cheap to clone; all clones are one client. When the last one is dropped, its
-/// connections are closed. A handler that captures the client keeps it alive:
+/// connections are closed, which takes a moment: a program that ends at once loses
+/// what was to be sent. [`close`](Self::close) waits for that. A handler that captures the client keeps it alive:
 /// take what the handler is given instead.
 pub struct TcpClient<R: Runtime> {
     inner: Arc<Inner<R>>,
@@ -306,7 +307,8 @@ impl<R: Runtime> TcpClient<R> {
     }
 
     /// Sends a message that expects no reply to the default server. Done when
-    /// the message is queued; waits while too much is. For another server, or
+    /// the message is queued; waits while too much is. [`close`](Self::close) waits
+    /// until it has been sent. For another server, or
     /// with inner layers, send over its [`link`](Self::link).
     ///
     /// Cancel safe: a message is queued as a whole or not at all.

@@ -318,8 +318,8 @@ impl<R: Runtime> UdpNode<R> {
     }
 
     /// Sends a message to the addresses that are subscribed to a key; gives how
-    /// many there are. It is sealed once, unless a plugin's work depends on who
-    /// receives it.
+    /// many there are: as a rule a `NOTIFY_URI` whose URI is the key. It is sealed
+    /// once, unless a plugin's work depends on who receives it.
     ///
     /// # Errors
     ///

@@ -47,7 +47,8 @@ use crate::wire::message_type::MessageType;
 /// forgetting one only delays. It never blocks, never reads a clock, and every
 /// call does work that its input and the limits bound.
 ///
-/// A loop around it is: [`poll_action`](Self::poll_action) until `None`; write
+/// A loop around it is: [`handle_timeout`](Self::handle_timeout);
+/// [`poll_action`](Self::poll_action) until `None`; write
 /// [`outgoing`](Self::outgoing); wait for the socket or
 /// [`poll_timeout`](Self::poll_timeout), reading only if
 /// [`wants_read`](Self::wants_read). The crate's page has one that runs.
@@ -146,7 +147,8 @@ impl Connection {
         self.eof.get_or_insert(self.exchange.now);
     }
 
-    /// Notes what time it is. Every call that takes a time does so as well.
+    /// Notes what time it is. Every call that takes a time does so as well. What is
+    /// due is done by [`handle_timeout`](Self::handle_timeout) alone.
     pub fn advance(&mut self, now: Instant) {
         self.exchange.advance(now);
     }
@@ -502,7 +504,9 @@ impl Connection {
     }
 
     /// Whether it is worth polling for an action. May be `true` when there is none,
-    /// never `false` when there is one. What is in a decoder that was
+    /// never `false` when there is one; from the end of the input on it is always
+    /// `true`, so go on until `poll_action` gives `None`, not until this is `false`.
+    /// What is in a decoder that was
     /// [taken](Self::take_decoder) does not count.
     #[inline]
     pub fn may_have_action(&self) -> bool {

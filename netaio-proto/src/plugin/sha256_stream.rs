@@ -44,7 +44,8 @@ impl Sha256StreamCipherPlugin {
     }
 
     /// The same with another field for the initialisation vector. Two layers of
-    /// one message need different ones.
+    /// one message need different ones
+    /// ([`FieldTaken`](crate::PluginError::FieldTaken)).
     #[must_use]
     pub fn iv_field(mut self, name: &str) -> Self {
         self.iv_field = name.to_string();
