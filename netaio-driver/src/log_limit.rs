@@ -10,6 +10,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// What a line is about. Each kind has its own share.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Topic {
+    AuthFailed,
     HandlerFailed,
     HandlerPanicked,
     HandlerOverdue,

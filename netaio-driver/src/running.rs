@@ -221,10 +221,12 @@ impl<R: Runtime, I> Handlers<R, I> {
 
     /// Asks the auth error handler what to answer.
     pub(crate) fn auth_failed(&mut self, failed: AuthFailed) {
-        tracing::debug!(
-            from = %failed.from, layer = ?failed.layer, error = %failed.error,
-            "message failed authentication"
-        );
+        if self.endpoint.log.allows(Topic::AuthFailed) {
+            tracing::warn!(
+                from = %failed.from, layer = ?failed.layer, error = %failed.error,
+                "message failed authentication"
+            );
+        }
         let reply = match self.endpoint.auth_error_handler() {
             None => failed.default_reply,
             Some(handler) => {

@@ -14,6 +14,7 @@ on_every_runtime![
     a_connection_may_take_too_long,
     a_connection_that_may_take_no_time_at_all_is_a_timeout,
     a_name_may_be_unknown,
+    a_name_without_a_port_is_an_error_that_says_so,
     a_client_without_a_server_says_so,
     connecting_twice_gives_the_same_connection,
     connecting_at_once_makes_one_connection,
@@ -98,6 +99,12 @@ async fn a_name_may_be_unknown<R: TestRuntime>(runtime: R) {
             error => panic!("{error:?}"),
         }
     }
+}
+
+async fn a_name_without_a_port_is_an_error_that_says_so<R: TestRuntime>(runtime: R) {
+    let client = TcpClient::builder_on(runtime.clone()).server("127.0.0.1");
+    let error = soon(&runtime, client.build().connect()).await.unwrap_err();
+    assert!(error.to_string().contains("host:port"), "{error}");
 }
 
 async fn a_client_without_a_server_says_so<R: TestRuntime>(runtime: R) {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use netaio_driver::{Incoming, Link, Message, MessageType, TcpServer, TooLong};
+use netaio_driver::{
+    HmacAuthPlugin, Incoming, Link, Message, MessageType, TcpServer, TooLong,
+};
 
 use crate::ends::{self, connected, limits, listen, message, only_link};
 use crate::raw_peer::{RawPeer, listener};
@@ -20,6 +22,7 @@ on_every_runtime![
     r29_a_handler_that_never_returns_holds_up_nobody,
     r29_a_handler_that_takes_too_long_is_dropped_and_answered_for,
     r15_what_handlers_do_again_and_again_is_not_logged_each_time,
+    r15_messages_that_prove_nothing_are_not_all_logged,
     an_error_is_answered_with_its_text,
     replies_for_one_uri_come_in_order_to_whoever_sends_no_ids,
     a_handler_can_use_the_connection_that_its_message_came_by,
@@ -201,6 +204,28 @@ async fn r15_what_handlers_do_again_and_again_is_not_logged_each_time<
     }
     let lines = crate::logs::lines();
     let about = lines.iter().filter(|line| line.contains(&complaint));
+    assert_eq!(about.count(), 3);
+}
+
+async fn r15_messages_that_prove_nothing_are_not_all_logged<R: TestRuntime>(
+    runtime: R,
+) {
+    let limits = limits(|limits| limits.max_log_lines_per_minute = 3);
+    let server = TcpServer::builder_on(runtime.clone())
+        .limits(limits)
+        .auth(HmacAuthPlugin::new("secret"))
+        .build();
+    let (client, _) = connected(&runtime, listen(&server).await).await;
+    let from = only_link(&runtime, &server).await.remote();
+    for _ in 0..10 {
+        let reply = soon(&runtime, client.request("echo").into_future()).await;
+        let kind = reply.expect("a refusal").message_type();
+        assert_eq!(kind, MessageType::AUTH_ERROR);
+    }
+    let lines = crate::logs::lines();
+    let from = format!(" from={from} ");
+    let about = lines.iter().filter(|line| line.contains(&from));
+    let about = about.filter(|line| line.contains("failed authentication"));
     assert_eq!(about.count(), 3);
 }
 

@@ -96,7 +96,14 @@ impl<R: Runtime> TcpClient<R> {
     ) -> io::Result<(R::TcpStream, SocketAddr)> {
         let runtime = &self.inner.runtime;
         let mut last = io::Error::from(io::ErrorKind::NotFound);
-        let addresses = runtime.resolve(name.as_str()).await?;
+        let addresses = runtime.resolve(name.as_str()).await;
+        let addresses = addresses.map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => {
+                let text = format!("{error} (host:port is expected)");
+                io::Error::new(error.kind(), text)
+            }
+            _ => error,
+        })?;
         let mut left = addresses.len() as u32;
         for address in addresses {
             // One that does not answer leaves the others their share.
