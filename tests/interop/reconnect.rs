@@ -206,6 +206,9 @@ async fn a_server_that_stays_away_is_given_up() {
     wait_for(&mut events, last).await;
     let error = at_once(ends.client.request("echo")).await.unwrap_err();
     assert_eq!(error, RequestError::NotConnected);
+    let gave_up =
+        |event: &ConnectionEvent| matches!(event, ConnectionEvent::GaveUp { .. });
+    wait_for(&mut events, gave_up).await;
     assert!(events.try_next().is_none());
 }
 
