@@ -61,6 +61,8 @@ struct Worker<R: Runtime, S> {
     waited: bool,
     /// How often in a row messages came only after a wait.
     waits: u8,
+    /// The turn before has answered half of what had come.
+    halved: bool,
     /// Messages have layers, which take time.
     sealed: bool,
     rest: Rest,
@@ -144,6 +146,7 @@ impl<R: Runtime, S: ByteStream> ConnectionTask<R, S> {
             due: None,
             waited: false,
             waits: 0,
+            halved: false,
             sealed: !shared.config.layers.is_empty(),
             rest: Rest::Busy,
             gathering: Gathering::No,

@@ -222,10 +222,13 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         }
         self.waits = match std::mem::take(&mut self.waited) {
             true => self.waits.saturating_add(1),
+            false if self.halved => self.waits,
             false => 0,
         };
         let halved = if self.sealed { SEALED_HALVED } else { HALVED };
-        if self.waits >= IN_TURNS && halved.contains(&frames) {
+        self.halved =
+            self.waits >= IN_TURNS && !self.halved && halved.contains(&frames);
+        if self.halved {
             frames.div_ceil(2)
         } else {
             ACTIONS
