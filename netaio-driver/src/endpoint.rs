@@ -11,7 +11,7 @@ use netaio_proto::{
     PeerManagement, RouteKey, Router,
 };
 
-use crate::handler::{AuthErrorHandler, Handler};
+use crate::handler::{Answer, AuthErrorHandler, Handler, Outcome};
 use crate::log_limit::LogLimit;
 
 /// What all connections of a client or server share. `I` is what its handlers
@@ -53,12 +53,15 @@ pub(crate) struct Snapshot<I> {
     handlers: Arc<BTreeMap<HandlerId, Registered<I>>>,
 }
 
-struct Registered<I> {
+/// A handler, and how it was registered.
+pub(crate) struct Registered<I> {
     handler: Arc<Handler<I>>,
     /// It was taken away, and not just replaced: it is not called any more.
     removed: Arc<AtomicBool>,
-    /// For a handler of one message: the key that it is registered under.
-    once: Option<RouteKey>,
+    /// The key that it is registered under. The default handler has none.
+    key: Option<Arc<RouteKey>>,
+    /// It is for one message only.
+    once: bool,
 }
 
 impl<I> Endpoint<I> {
@@ -89,7 +92,7 @@ impl<I> Endpoint<I> {
         handler: Arc<Handler<I>>,
     ) {
         self.change(|routes| {
-            let id = routes.register(handler, None);
+            let id = routes.register(handler, Some(&key), false);
             let old = routes.router.insert(key, id, layers);
             routes.replace(old);
         });
@@ -102,7 +105,7 @@ impl<I> Endpoint<I> {
         handler: Arc<Handler<I>>,
     ) {
         self.change(|routes| {
-            let id = routes.register(handler, Some(key.clone()));
+            let id = routes.register(handler, Some(&key), true);
             let old = routes.router.insert_once(key, id, layers);
             routes.replace(old);
         });
@@ -124,7 +127,7 @@ impl<I> Endpoint<I> {
 
     pub(crate) fn set_default_handler(&self, handler: Arc<Handler<I>>) {
         self.change(|routes| {
-            let id = routes.register(handler, None);
+            let id = routes.register(handler, None, false);
             if let DefaultRoute::Handler(old) = routes.router.default_route() {
                 routes.replace(Some(old));
             }
@@ -231,13 +234,15 @@ impl<I> Routes<I> {
     fn register(
         &mut self,
         handler: Arc<Handler<I>>,
-        once: Option<RouteKey>,
+        key: Option<&RouteKey>,
+        once: bool,
     ) -> HandlerId {
         let id = HandlerId(self.next_id);
         self.next_id += 1;
         let registered = Registered {
             handler,
             removed: Arc::default(),
+            key: key.cloned().map(Arc::new),
             once,
         };
         self.handlers.insert(id, registered);
@@ -271,12 +276,8 @@ impl<I> Snapshot<I> {
         }
     }
 
-    /// A handler, and its key if it serves one message only.
-    pub(crate) fn handler(
-        &self,
-        id: HandlerId,
-    ) -> Option<(&Arc<Handler<I>>, Option<&RouteKey>)> {
-        Some(self.handlers.get(&id)?.parts())
+    pub(crate) fn handler(&self, id: HandlerId) -> Option<&Registered<I>> {
+        self.handlers.get(&id)
     }
 }
 
@@ -310,13 +311,10 @@ impl<I> Replaced<I> {
     }
 
     /// A handler that was replaced, and not taken away.
-    pub(crate) fn handler(
-        &self,
-        id: HandlerId,
-    ) -> Option<(&Arc<Handler<I>>, Option<&RouteKey>)> {
+    pub(crate) fn handler(&self, id: HandlerId) -> Option<&Registered<I>> {
         let registered = self.0.get(&id)?;
         let removed = registered.removed.load(Ordering::Acquire);
-        (!removed).then(|| registered.parts())
+        (!removed).then_some(registered)
     }
 }
 
@@ -327,8 +325,18 @@ impl<I> Default for Replaced<I> {
 }
 
 impl<I> Registered<I> {
-    fn parts(&self) -> (&Arc<Handler<I>>, Option<&RouteKey>) {
-        (&self.handler, self.once.as_ref())
+    pub(crate) fn call(&self, incoming: I) -> Outcome<Answer> {
+        (self.handler)(incoming)
+    }
+
+    /// The key that it is registered under, unless it is the default handler.
+    pub(crate) fn key(&self) -> Option<&Arc<RouteKey>> {
+        self.key.as_ref()
+    }
+
+    /// Its key, if it is for one message only.
+    pub(crate) fn once(&self) -> Option<&RouteKey> {
+        self.key.as_deref().filter(|_| self.once)
     }
 }
 
@@ -347,7 +355,8 @@ impl<I> Clone for Registered<I> {
         Self {
             handler: Arc::clone(&self.handler),
             removed: Arc::clone(&self.removed),
-            once: self.once.clone(),
+            key: self.key.clone(),
+            once: self.once,
         }
     }
 }

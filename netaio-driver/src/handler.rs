@@ -297,12 +297,18 @@ pub(crate) use handler_methods;
 
 /// Calls user code; `None` if it panics.
 #[inline]
+pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(call)).ok()
+}
+
+/// The same, and logs it if it panics.
+#[inline]
 pub(crate) fn guarded<T>(
     log: &LogLimit,
     what: &str,
     call: impl FnOnce() -> T,
 ) -> Option<T> {
-    let outcome = catch_unwind(AssertUnwindSafe(call)).ok();
+    let outcome = caught(call);
     if outcome.is_none() {
         log_panic(log, what);
     }

@@ -43,7 +43,7 @@ pub(crate) struct Shared<R: Runtime> {
     pub(crate) runtime: R,
     pub(crate) endpoint: Arc<Endpoint<Incoming<R>>>,
     pub(crate) owner: Weak<dyn Owner<R>>,
-    label: LinkLabel,
+    pub(crate) label: LinkLabel,
     /// Its own, which may differ from the endpoint's.
     pub(crate) config: Arc<EndpointConfig>,
     state: Mutex<LinkState>,

@@ -2,6 +2,7 @@
 //! and with what handlers make of them.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,11 +12,11 @@ use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, Stream as _};
 use netaio_proto::{
     AuthFailed, Connection, HandlerId, Instant, Limits, Message, Node, ReplyToken,
-    Router, SendError,
+    RouteKey, Router, SendError,
 };
 
-use crate::endpoint::{Endpoint, Replaced, Snapshot};
-use crate::handler::{Answer, AuthFailure, Outcome, guarded};
+use crate::endpoint::{Endpoint, Registered, Replaced, Snapshot};
+use crate::handler::{Answer, AuthFailure, Outcome, caught, guarded};
 use crate::log_limit::{LogLimit, Topic};
 use crate::runtime::{Runtime, until};
 
@@ -133,40 +134,47 @@ impl<R: Runtime, I> Handlers<R, I> {
         &mut self,
         id: HandlerId,
         message: Message,
+        from: &SocketAddr,
         token: Option<ReplyToken>,
         incoming: impl FnOnce(Message) -> I,
         context: &mut Context<'_>,
     ) -> bool {
         let found = self.snapshot.handler(id);
-        let Some((handler, once)) = found.or_else(|| self.replaced.handler(id))
-        else {
+        let Some(handler) = found.or_else(|| self.replaced.handler(id)) else {
             self.not_found(&message, token);
             return true;
         };
         if token.is_none() && self.unanswerable >= self.most {
-            self.log_drop(&message);
+            self.log_drop(&message, from);
             return false;
         }
-        if let Some(key) = once {
+        if let Some(key) = handler.once() {
             self.endpoint.served(key, id);
         }
-        let log = &self.endpoint.log;
-        match guarded(log, "a handler", || handler(incoming(message))) {
-            None => self.answered(token, Finished::Broken),
-            Some(Outcome::Ready(answer)) => {
-                self.answered(token, Finished::Answer(answer));
+        let finished = match caught(|| handler.call(incoming(message))) {
+            Some(Outcome::Ready(Ok(answer))) => {
+                self.answered(token, Finished::Answer(Ok(answer)));
+                return true;
             }
+            Some(Outcome::Ready(failed)) => Finished::Answer(failed),
+            None => Finished::Broken,
             Some(Outcome::Pending(mut future)) => {
                 // Often it is done at once, and then needs no place in the set.
-                match guarded(log, "a handler", || future.as_mut().poll(context)) {
-                    None => self.answered(token, Finished::Broken),
-                    Some(Poll::Ready(answer)) => {
-                        self.answered(token, Finished::Answer(answer));
+                match caught(|| future.as_mut().poll(context)) {
+                    None => Finished::Broken,
+                    Some(Poll::Ready(answer)) => Finished::Answer(answer),
+                    Some(Poll::Pending) => {
+                        let origin = Origin::new(from, handler);
+                        self.run(token, future, origin);
+                        return true;
                     }
-                    Some(Poll::Pending) => self.run(token, future),
                 }
             }
+        };
+        if finished.is_failure() {
+            Origin::new(from, handler).log(&self.endpoint.log, &finished);
         }
+        self.answered(token, finished);
         true
     }
 
@@ -181,9 +189,11 @@ impl<R: Runtime, I> Handlers<R, I> {
     /// A message that is an answer holds no place among the requests in flight,
     /// which bound the handlers of all others.
     #[cold]
-    fn log_drop(&self, message: &Message) {
+    fn log_drop(&self, message: &Message, from: &SocketAddr) {
         if self.endpoint.log.allows(Topic::TooManyHandlers) {
-            tracing::warn!(uri = %message.uri_text(), "too many handlers run");
+            tracing::warn!(
+                %from, uri = %message.uri_text(), "too many handlers run"
+            );
         }
     }
 
@@ -193,9 +203,10 @@ impl<R: Runtime, I> Handlers<R, I> {
         &mut self,
         token: Option<ReplyToken>,
         future: Pin<Box<dyn Future<Output = Answer> + Send>>,
+        origin: Origin,
     ) {
         self.unanswerable += usize::from(token.is_none());
-        let future = self.supervise(future);
+        let future = self.supervise(future, origin);
         let running = self.running.get_or_insert_default();
         running.push(Running { token, future });
     }
@@ -204,11 +215,12 @@ impl<R: Runtime, I> Handlers<R, I> {
     fn supervise(
         &self,
         future: Pin<Box<dyn Future<Output = Answer> + Send>>,
+        origin: Origin,
     ) -> Pin<Box<dyn Future<Output = Finished> + Send>> {
         let log = Arc::clone(&self.endpoint.log);
         let Some(most) = self.timeout else {
             let future = future.map(Finished::Answer);
-            return Box::pin(guarded_future(log, future));
+            return Box::pin(watched(log, origin, future));
         };
         let runtime = R::clone(&self.runtime);
         let deadline = runtime.now() + most;
@@ -216,7 +228,7 @@ impl<R: Runtime, I> Handlers<R, I> {
             let answer = until(&runtime, deadline, future).await;
             answer.map_or(Finished::Overdue, Finished::Answer)
         };
-        Box::pin(guarded_future(log, future))
+        Box::pin(watched(log, origin, future))
     }
 
     /// Asks the auth error handler what to answer.
@@ -365,6 +377,10 @@ impl Finished {
             _ => 0,
         }
     }
+
+    fn is_failure(&self) -> bool {
+        matches!(self, Self::Answer(Err(_)) | Self::Broken | Self::Overdue)
+    }
 }
 
 fn answer(
@@ -382,32 +398,14 @@ fn answer(
             answering.no_reply(token);
             Ok(())
         }
-        Finished::Answer(Err(text)) => {
-            log_failure(log, &text);
-            answering.reply_error(now, token, &text)
-        }
+        Finished::Answer(Err(text)) => answering.reply_error(now, token, &text),
         Finished::Broken => answering.reply_error(now, token, "internal error"),
         Finished::Overdue => {
-            log_delay(log);
             answering.reply_error(now, token, "the handler took too long")
         }
     };
     if let Err(error) = sent {
         log_unsent(log, &error);
-    }
-}
-
-#[cold]
-fn log_failure(log: &LogLimit, text: &str) {
-    if log.allows(Topic::HandlerFailed) {
-        tracing::warn!(%text, "a handler failed");
-    }
-}
-
-#[cold]
-fn log_delay(log: &LogLimit) {
-    if log.allows(Topic::HandlerOverdue) {
-        tracing::warn!("a handler took too long");
     }
 }
 
@@ -425,13 +423,57 @@ fn drop_answer(finished: Finished) {
     }
 }
 
-async fn guarded_future(
+/// A handler's future, whatever it does.
+async fn watched(
     log: Arc<LogLimit>,
+    origin: Origin,
     future: impl Future<Output = Finished> + Send,
 ) -> Finished {
     let outcome = std::panic::AssertUnwindSafe(future).catch_unwind().await;
-    if outcome.is_err() && log.allows(Topic::HandlerPanicked) {
-        tracing::error!("a handler panicked");
+    let finished = outcome.unwrap_or(Finished::Broken);
+    if finished.is_failure() {
+        origin.log(&log, &finished);
     }
-    outcome.unwrap_or(Finished::Broken)
+    finished
+}
+
+/// What a handler was called for, as logs tell it.
+struct Origin {
+    from: SocketAddr,
+    /// The default handler has no key.
+    key: Option<Arc<RouteKey>>,
+}
+
+impl Origin {
+    fn new<I>(from: &SocketAddr, handler: &Registered<I>) -> Self {
+        Self {
+            from: *from,
+            key: handler.key().cloned(),
+        }
+    }
+
+    /// Logs what became of the call, if it failed.
+    #[cold]
+    fn log(&self, log: &LogLimit, finished: &Finished) {
+        let topic = match finished {
+            Finished::Answer(Err(_)) => Topic::HandlerFailed,
+            Finished::Broken => Topic::HandlerPanicked,
+            Finished::Overdue => Topic::HandlerOverdue,
+            _ => return,
+        };
+        if !log.allows(topic) {
+            return;
+        }
+        let from = &self.from;
+        let handler = self.key.as_deref().map(tracing::field::display);
+        match finished {
+            Finished::Answer(Err(text)) => {
+                tracing::warn!(%from, handler, %text, "a handler failed");
+            }
+            Finished::Overdue => {
+                tracing::warn!(%from, handler, "a handler took too long");
+            }
+            _ => tracing::error!(%from, handler, "a handler panicked"),
+        }
+    }
 }

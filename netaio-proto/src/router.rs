@@ -67,6 +67,22 @@ impl<U: AsRef<[u8]>> From<(MessageType, U, SocketAddr)> for RouteKey {
     }
 }
 
+/// As it is shown in logs: `REQUEST_URI echo`, and the address behind it if the
+/// key has one.
+impl fmt::Display for RouteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Type(message_type) => write!(f, "{message_type}"),
+            Self::TypeUri(message_type, uri) => {
+                write!(f, "{message_type} {}", uri.escape_ascii())
+            }
+            Self::TypeUriAddress(message_type, uri, from) => {
+                write!(f, "{message_type} {} {from}", uri.escape_ascii())
+            }
+        }
+    }
+}
+
 /// Decides by which keys a message is looked up. Replace it to route by
 /// something else than the whole URI.
 ///

@@ -23,6 +23,7 @@ on_every_runtime![
     r29_a_handler_that_takes_too_long_is_dropped_and_answered_for,
     r15_what_handlers_do_again_and_again_is_not_logged_each_time,
     r15_messages_that_prove_nothing_are_not_all_logged,
+    what_goes_wrong_in_a_handler_is_logged_with_its_route_and_the_peer,
     an_error_is_answered_with_its_text,
     replies_for_one_uri_come_in_order_to_whoever_sends_no_ids,
     a_handler_can_use_the_connection_that_its_message_came_by,
@@ -227,6 +228,55 @@ async fn r15_messages_that_prove_nothing_are_not_all_logged<R: TestRuntime>(
     let about = lines.iter().filter(|line| line.contains(&from));
     let about = about.filter(|line| line.contains("failed authentication"));
     assert_eq!(about.count(), 3);
+}
+
+async fn what_goes_wrong_in_a_handler_is_logged_with_its_route_and_the_peer<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let limits = limits(|limits| {
+        limits.handler_timeout = Some(Duration::from_millis(500));
+    });
+    let server = TcpServer::builder_on(runtime.clone()).limits(limits);
+    let server = ends::with_echo(server.build());
+    server.on((REQUEST, "fail"), |_| Err::<Message, _>("at once"));
+    server.on((REQUEST, "fail later"), |m: Incoming<R>| async move {
+        // It waits: its future is kept.
+        m.link().request("echo").await.expect("an answer");
+        Err::<Message, _>("later")
+    });
+    server.on((REQUEST, "break"), |_| -> Message { panic!("on purpose") });
+    server.on((REQUEST, "hang"), |_| std::future::pending::<()>());
+    // An answer to a notification goes nowhere: only the log can tell of it.
+    let told = (MessageType::NOTIFY_URI, "news");
+    let (client, link) = connected(&runtime, listen(&server).await).await;
+    client.on(told, |_| Err::<Message, _>("not understood"));
+    client.on((REQUEST, "echo"), ends::echo);
+    let accepted = only_link(&runtime, &server).await;
+    for uri in ["fail", "fail later", "break", "hang"] {
+        let reply = soon(&runtime, client.request(uri).into_future()).await;
+        let kind = reply.expect("an answer").message_type();
+        assert_eq!(kind, MessageType::ERROR);
+    }
+    let news = message(MessageType::NOTIFY_URI, "news", "?");
+    accepted.send(news).await.expect("it is sent");
+    assert!(accepted.request("echo").await.is_ok());
+
+    let from = accepted.remote();
+    let server_lines = [
+        format!("from={from} handler=REQUEST_URI fail text=at once"),
+        format!("from={from} handler=REQUEST_URI fail later text=later"),
+        format!("from={from} handler=REQUEST_URI break"),
+        format!("from={from} handler=REQUEST_URI hang"),
+    ];
+    let from = link.remote();
+    let client_line = format!("from={from} handler=NOTIFY_URI news text=not");
+    let lines = crate::logs::lines();
+    for expected in server_lines.into_iter().chain([client_line]) {
+        let found = lines.iter().any(|line| line.contains(&expected));
+        assert!(found, "{expected} is logged");
+    }
 }
 
 async fn r29_a_handler_that_never_returns_holds_up_nobody<R: TestRuntime>(

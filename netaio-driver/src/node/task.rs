@@ -249,7 +249,7 @@ impl<R: Runtime> Worker<R> {
                         IncomingDatagram::new(message, from, Arc::clone(node))
                     };
                     self.handlers
-                        .dispatch(handler, message, reply, incoming, context);
+                        .dispatch(handler, message, &from, reply, incoming, context);
                 }
                 Work::AuthFailed(failed) => self.handlers.auth_failed(failed),
                 Work::TimedOut(late, timed_out) => {

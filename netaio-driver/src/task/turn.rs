@@ -331,9 +331,10 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
             return;
         }
         let incoming = |message| Incoming::new(message, link.clone());
+        let from = &link.shared().label.remote;
         let called = self
             .handlers
-            .dispatch(id, message, token, incoming, context);
+            .dispatch(id, message, from, token, incoming, context);
         if !called {
             link.lock().inbox.count_dropped();
         }
