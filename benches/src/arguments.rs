@@ -34,7 +34,29 @@ pub(crate) enum What {
     Witness,
     /// Only a server, for another process of this program.
     Serve(Kind),
+    /// How it is used.
+    Help,
 }
+
+/// What `--help` prints.
+pub(crate) const HELP: &str = "\
+Measures netaio beside bare sockets and beside what else there is.
+
+netaio-bench [publish | witness] [OPTIONS]
+
+  publish         one subscriber of many that stops reading
+  witness         tapescript's signatures
+  --only TEXT     rows whose names have this in them; may be repeated
+  --without TEXT  no rows whose names have this in them; may be repeated
+  --who NAME      leaves out all others; may be repeated
+  --rounds N      how often each is measured (7)
+  --span MS       how long one measurement takes (700)
+  --threads N     multi-thread runtimes, and rows of streams only
+  --quick         once and briefly: does it run at all
+  --json FILE     writes the results down
+  --svg FILE      draws them
+
+tarpc, tonic and zeromq are beside it if it is built with --features rivals.";
 
 impl Arguments {
     pub(crate) fn parse(
@@ -56,6 +78,7 @@ impl Arguments {
             let mut value = || words.next().ok_or(format!("{word} needs a value"));
             let number = |text: String| text.parse::<u64>().map_err(|_| text);
             match &*word {
+                "-h" | "--help" => parsed.what = What::Help,
                 "publish" => parsed.what = What::Publish,
                 "witness" => parsed.what = What::Witness,
                 "serve" => {
@@ -78,7 +101,7 @@ impl Arguments {
                 "--who" => parsed.who.push(value()?),
                 "--json" => parsed.json = Some(value()?),
                 "--svg" => parsed.svg = Some(value()?),
-                other => return Err(format!("what is {other}?")),
+                other => return Err(format!("what is {other}? See --help")),
             }
         }
         Ok(parsed)

@@ -57,6 +57,10 @@ fn main() -> ExitCode {
             apart::serve(kind, arguments.threads);
             return ExitCode::SUCCESS;
         }
+        What::Help => {
+            println!("{}", arguments::HELP);
+            return ExitCode::SUCCESS;
+        }
         What::Witness => {
             witness::run(arguments.rounds);
             return ExitCode::SUCCESS;
