@@ -253,7 +253,9 @@ macro_rules! handler_methods {
             self.inner.endpoint.once(key.into(), inner, handler);
         }
 
-        /// Removes the lasting handler of a key; `false` if there is none.
+        /// Removes the lasting handler of a key; `false` if there is none. It is
+        /// called no more from now on. What it has captured is dropped once each
+        /// connection has seen that: an idle one does when something next comes.
         pub fn remove(&self, key: impl Into<RouteKey>) -> bool {
             self.inner.endpoint.remove(&key.into())
         }
