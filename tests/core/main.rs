@@ -32,6 +32,7 @@ mod replays;
 mod replies;
 mod requests;
 mod routes;
+mod short_ways;
 mod splits;
 mod wall_clock;
 mod work;

@@ -5,6 +5,7 @@
 //! that find each other.
 
 mod datagrams;
+mod peers;
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::sync::Arc;
@@ -22,14 +23,14 @@ use crate::counters::Counters;
 use crate::error::{ProtocolError, RequestError, SendError};
 use crate::exchange::{Carrier as _, Exchange, Origin};
 use crate::in_flight::{InFlight, Reply};
-use crate::peers::{LossReason, PeerError, PeerEvent, PeerManagement, Peers};
-use crate::plugin::{Layers, Peer};
+use crate::peers::Peers;
+use crate::plugin::Layers;
 use crate::random::Random;
 use crate::request::{OuterUse, Request};
 use crate::requests::{Arrival, Expired, RequestId, Requests};
 use crate::router::{HandlerId, Router};
 use crate::sealed::Sealing;
-use crate::subscriptions::{SubscribeError, Subscriptions};
+use crate::subscriptions::Subscriptions;
 use crate::time::Instant;
 use crate::wire::frame::Frame;
 use crate::wire::message::Message;
@@ -454,91 +455,6 @@ impl Node {
         self.actions.push_back(Action::Closed { reason });
     }
 
-    // --- peers and subscriptions ---
-
-    /// Begins to manage peers: advertises this node to the group at once and then
-    /// at intervals, answers and keeps those that do likewise, and forgets those
-    /// that are not heard of. Replaces what was managed before.
-    ///
-    /// # Errors
-    ///
-    /// [`PeerError`] if this node cannot say who it is.
-    pub fn manage_peers(
-        &mut self,
-        now: Instant,
-        by: PeerManagement,
-    ) -> Result<(), PeerError> {
-        self.exchange.advance(now);
-        self.datagrams.peers.manage(self.exchange.now, by)?;
-        self.update_router();
-        Ok(())
-    }
-
-    /// Stops managing peers, and tells the group that this node leaves. Those
-    /// that are known stay known.
-    pub fn stop_peer_management(&mut self, now: Instant) {
-        self.exchange.advance(now);
-        if let Some((farewell, layers)) = self.datagrams.peers.stop() {
-            self.tell_group(farewell, &layers);
-        }
-        self.update_router();
-    }
-
-    /// The peers that are known.
-    pub fn peers(&self) -> &Peers {
-        &self.datagrams.peers
-    }
-
-    /// Adds a peer by hand, or an address to one. It is pinned: it neither times
-    /// out nor makes room for others.
-    ///
-    /// # Errors
-    ///
-    /// [`PeerError`] if the peer has no id or there is no room.
-    pub fn add_peer(
-        &mut self,
-        now: Instant,
-        peer: Peer,
-        address: SocketAddr,
-    ) -> Result<(), PeerError> {
-        self.exchange.advance(now);
-        let now = self.exchange.now;
-        let added = self.datagrams.peers.add(now, peer, canonical(address));
-        self.note_peer_events();
-        added
-    }
-
-    /// Removes a peer and its subscriptions; `false` if there is none with this
-    /// id.
-    pub fn remove_peer(&mut self, id: &[u8]) -> bool {
-        let removed = self.datagrams.peers.remove(id);
-        self.note_peer_events();
-        removed
-    }
-
-    /// Subscribes an address to a key; `false` if that was done already.
-    ///
-    /// # Errors
-    ///
-    /// [`SubscribeError`] if a bound is reached.
-    pub fn subscribe(
-        &mut self,
-        key: &[u8],
-        address: SocketAddr,
-    ) -> Result<bool, SubscribeError> {
-        self.subscriptions.subscribe(canonical(address), key)
-    }
-
-    /// Ends an address's subscription to a key; `false` if there is none.
-    pub fn unsubscribe(&mut self, key: &[u8], address: SocketAddr) -> bool {
-        self.subscriptions.unsubscribe(canonical(address), key)
-    }
-
-    /// The subscriptions there are.
-    pub fn subscriptions(&self) -> &Subscriptions<SocketAddr> {
-        &self.subscriptions
-    }
-
     // --- out ---
 
     /// The next thing that happened, if any.
@@ -645,62 +561,6 @@ impl Node {
 
     fn config(&self) -> &EndpointConfig {
         &self.exchange.config
-    }
-
-    /// A message by or about a peer.
-    fn peer_message(
-        &mut self,
-        from: SocketAddr,
-        message: &Message,
-        token: Option<ReplyToken>,
-    ) {
-        let now = self.exchange.now;
-        let reply = self.datagrams.peers.receive(now, from, message);
-        let news = self.datagrams.peers.has_events();
-        let Some(token) = token else { return };
-        let withheld = self.exchange.counters.withheld;
-        let reply = reply.map(Reply::own);
-        // The token was made a moment ago.
-        let _ = self.exchange.conclude(&mut self.datagrams, &token, reply);
-        if news && self.exchange.counters.withheld > withheld {
-            // Whoever it is may not be where it says it is, and would get more
-            // than it sent: the group is told instead. Those that are known have
-            // been told before, and will be at the next interval.
-            self.datagrams.peers.advertise_soon(now);
-        }
-    }
-
-    fn tell_group(&mut self, message: Message, layers: &Layers) {
-        let now = self.exchange.now;
-        let outer = OuterUse::default();
-        // Without a group, or with a queue that is full, it goes unsaid.
-        let _ = self.multicast(now, message, layers, outer);
-    }
-
-    fn note_peer_events(&mut self) {
-        while let Some(event) = self.datagrams.peers.poll_event() {
-            if let PeerEvent::Lost { peer, reason } = &event
-                && *reason != LossReason::Evicted
-            {
-                // Where another peer is by now, the subscriptions are that one's.
-                for address in &peer.addresses {
-                    if self.datagrams.peers.at(*address).is_none() {
-                        self.subscriptions.remove_subscriber(*address);
-                    }
-                }
-            }
-            if self.datagrams.open {
-                self.actions.push_back(Action::Peer(event));
-            }
-        }
-    }
-
-    fn update_router(&mut self) {
-        let mut router = Arc::clone(&self.router);
-        if let Some(by) = self.datagrams.peers.management() {
-            Arc::make_mut(&mut router).manage_peers(by);
-        }
-        self.exchange.router = router;
     }
 }
 
