@@ -50,6 +50,35 @@ fn assert_closes(connection: &mut Connection, ms: u64, reason: &CloseReason) {
     assert_eq!(connection.poll_timeout(), None);
 }
 
+/// The loop that `Connection`'s page gives, and nothing else.
+#[test]
+fn r16_what_waits_for_room_is_due_as_soon_as_there_is_some() {
+    const REQUESTS: usize = 40;
+    let big = vec![7; 60_000];
+    let mut server = plain_server();
+    server.handle_input(at(0), &echo().repeat(REQUESTS));
+    let (mut replies, mut turns) = (0, 0);
+    loop {
+        server.handle_timeout(at(1));
+        while let Some(action) = server.poll_action() {
+            let Action::Dispatch { message, reply, .. } = action else {
+                panic!("{action:?}");
+            };
+            let reply_to = reply.expect("it can be answered");
+            let reply = message.respond(&big).unwrap();
+            server.reply(at(1), reply_to, reply).unwrap();
+        }
+        replies += frames(&written(&mut server)).len();
+        turns += 1;
+        match server.poll_timeout() {
+            Some(due) if due <= at(1) => {}
+            later => break assert_eq!(later, None),
+        }
+    }
+    assert_eq!(replies, REQUESTS);
+    assert!(turns > 1, "there was no room for all at once");
+}
+
 #[test]
 fn an_accepted_connection_that_sends_nothing_is_closed() {
     let mut server = plain_server();

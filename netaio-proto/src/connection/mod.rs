@@ -491,10 +491,9 @@ impl Connection {
 
     /// Whether to read from the peer now. `false` while a request of its waits
     /// to be taken in because it does not take what we have for it, or because
-    /// as many are unanswered as the limits allow; and while actions wait to be
-    /// polled. Replies to requests of ours are read in any case, unless such a
-    /// request of the peer came before them: a peer that sends them may be
-    /// waiting for that itself.
+    /// as many are unanswered as the limits allow. Replies to requests of ours are
+    /// read in any case, unless such a request of the peer came before them: a peer
+    /// that sends them may be waiting for that itself.
     #[inline]
     pub fn wants_read(&self) -> bool {
         let open = matches!(self.stream.state, State::Open | State::Draining { .. });

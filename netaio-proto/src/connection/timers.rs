@@ -48,12 +48,16 @@ impl FrameTimer {
 }
 
 impl Connection {
-    /// When to call [`handle_timeout`](Self::handle_timeout) next. Changes
-    /// nothing; its value may change after any other call.
+    /// When to call [`handle_timeout`](Self::handle_timeout) next, and to poll for
+    /// actions again: at once, if a message that had to wait for room can be taken
+    /// in by now. Changes nothing; its value may change after any other call.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.is_closing() {
             return None;
+        }
+        if self.held_up.is_some() && !self.holds_up() {
+            return Some(self.exchange.now);
         }
         let limits = &self.exchange.config.limits;
         let frame = self.frame_timer.and_then(|timer| timer.deadline(limits));
