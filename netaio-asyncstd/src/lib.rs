@@ -46,8 +46,8 @@
 //! `TcpServer::serve_stream` and `TcpClient::connect_stream` take anything that
 //! is `futures-io`'s `AsyncRead + AsyncWrite` and connected already. Accepting is
 //! then up to you, and so is connecting again: only you know how. A new stream
-//! under the same name takes the place of one that was lost, and renews
-//! subscriptions.
+//! under the same name takes the place of the one before, and its subscriptions if
+//! it is still there. Those of a stream that was lost have ended with it.
 //!
 //! ## TLS
 //!

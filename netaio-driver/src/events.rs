@@ -36,7 +36,8 @@ pub enum ConnectionEvent {
         reason: CloseReason,
     },
     /// A client has connected again by itself, and has renewed its
-    /// subscriptions. A `Connected` came before.
+    /// subscriptions; those that the server did not confirm have ended. A
+    /// `Connected` came before.
     Reconnected {
         /// The server's name.
         server: ServerName,

@@ -144,7 +144,11 @@ pub(crate) struct Key {
 /// It is bounded: a reader that is too slow loses some, as its lag policy says,
 /// and each notification tells how many were lost before it. When the client
 /// connects again by itself, the subscription is renewed. It
-/// [ends](Self::end) when the connection is lost for good.
+/// [ends](Self::end) when the connection is lost for good, and when the last
+/// handle of its client is dropped.
+///
+/// Its notifications are taken by a handler of the client: [`TcpClient::on`] with
+/// the same key, later, takes them away from it.
 pub struct Subscription<R: Runtime> {
     queue: Arc<Queue>,
     client: WeakTcpClient<R>,
@@ -157,8 +161,9 @@ pub struct Subscription<R: Runtime> {
 pub struct Notification {
     /// The message.
     pub message: Message,
-    /// How many were dropped between the one before and this one, since nobody
-    /// took them in time.
+    /// How many that had come were dropped between the one before and this one,
+    /// since nobody took them in time. What the server has dropped since this end
+    /// did not read fast enough is not known here: it is in the server's counters.
     pub lost: u64,
     /// Whether the connection was lost and made again between the one before and
     /// this one: what was published meanwhile is missing, and not counted.
@@ -183,6 +188,8 @@ pub enum SubscriptionEnd {
     Disconnected(CloseReason),
     /// The server refused to renew it after a reconnect.
     Refused(StatusError),
+    /// The server did not confirm that it is renewed after a reconnect.
+    NotRenewed(RequestError),
     /// It was ended by [`Subscription::unsubscribe`].
     Unsubscribed,
 }
@@ -450,6 +457,14 @@ impl ClientSubscriptions {
             unroute();
         }
         Some(subscribed.options)
+    }
+
+    /// Ends all of them.
+    pub(crate) fn end_all(&self, end: &SubscriptionEnd) {
+        let all = std::mem::take(&mut *lock(&self.by_key));
+        for queue in all.values().flat_map(|subscribed| &subscribed.queues) {
+            queue.end(end.clone());
+        }
     }
 
     /// Who is to be told of a notification.

@@ -90,8 +90,8 @@ async fn accept(server: TcpServer, listener: TcpListener, tls: TlsAcceptor) {
     }
 }
 
-/// Connects the client. Call it again when the connection is lost: then the new
-/// stream takes the old one's place, and subscriptions are renewed.
+/// Connects the client. Call it again when the connection is lost, and subscribe
+/// again: subscriptions end with their connection if nobody makes another by itself.
 async fn connect(
     client: &TcpClient,
     host: &str,

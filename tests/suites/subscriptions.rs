@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use netaio_driver::{
-    AutoReconnectTimeoutHandler, CloseReason, ConnectionEvent, LagPolicy, Layers,
-    MessageType, RequestError, Subscription, SubscriptionEnd, TcpClient, TcpServer,
+    AutoReconnectTimeoutHandler, CloseReason, ConnectionEvent, Incoming, LagPolicy,
+    Layers, Message, MessageType, RequestError, Subscription, SubscriptionEnd,
+    TcpClient, TcpServer,
 };
 
 use crate::ends::{client, client_builder, connected, listen, message};
 use crate::runtimes::TestRuntime;
-use crate::waiting::{Count, eventually, soon};
+use crate::waiting::{Count, eventually, soon, spawn};
 
 on_every_runtime![
     a_slow_reader_loses_the_oldest_and_is_told_how_many,
@@ -22,6 +23,8 @@ on_every_runtime![
     one_server_does_not_notify_in_anothers_name,
     a_subscription_is_renewed_before_a_reconnect_is_announced,
     a_renewal_that_is_refused_ends_the_subscription,
+    a_renewal_that_is_not_confirmed_ends_the_subscription,
+    a_subscription_ends_with_the_last_handle_of_its_client,
     without_a_reconnect_a_subscription_ends_with_its_connection,
     a_reconnect_that_is_given_up_ends_subscriptions,
     to_connect_again_by_hand_needs_a_new_subscription,
@@ -254,6 +257,51 @@ async fn a_renewal_that_is_refused_ends_the_subscription<R: TestRuntime>(
     let end = news.end();
     assert!(matches!(end, Some(SubscriptionEnd::Refused(_))), "{end:?}");
     assert_eq!(asked.get(), 2);
+}
+
+async fn a_renewal_that_is_not_confirmed_ends_the_subscription<R: TestRuntime>(
+    runtime: R,
+) {
+    let server = TcpServer::builder_on(runtime.clone()).build();
+    let asked = Count::default();
+    let counter = asked.clone();
+    let subscribe = (MessageType::SUBSCRIBE_URI, "news");
+    server.on(subscribe, move |m: Incoming<R>| {
+        let confirms = counter.next() == 0;
+        async move {
+            if !confirms {
+                std::future::pending::<()>().await;
+            }
+            Message::new(MessageType::CONFIRM_SUBSCRIBE, m.uri(), "")
+        }
+    });
+    let address = listen(&server).await;
+    let client = client_builder(&runtime, address)
+        .reconnect_when_lost(at_once())
+        .build();
+    client.connect().await.unwrap();
+    let news = client.subscribe("news").timeout(Duration::from_millis(100));
+    let mut news = news.await.unwrap();
+    server.links()[0].close_within(Duration::from_secs(1)).await;
+    assert_eq!(soon(&runtime, news.next()).await, None);
+    let end = news.end();
+    let Some(SubscriptionEnd::NotRenewed(error)) = end else {
+        panic!("{end:?}");
+    };
+    assert!(error.is_timeout());
+    assert_eq!(asked.get(), 2);
+}
+
+async fn a_subscription_ends_with_the_last_handle_of_its_client<R: TestRuntime>(
+    runtime: R,
+) {
+    let (_server, address) = hub(&runtime).await;
+    let (client, _) = connected(&runtime, address.parse().unwrap()).await;
+    let mut news = client.subscribe("news").await.unwrap();
+    let waiting = spawn(&runtime, async move { (news.next().await, news.end()) });
+    drop(client);
+    let end = SubscriptionEnd::Disconnected(CloseReason::Local);
+    assert_eq!(soon(&runtime, waiting.join()).await, (None, Some(end)));
 }
 
 async fn without_a_reconnect_a_subscription_ends_with_its_connection<

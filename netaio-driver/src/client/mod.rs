@@ -29,7 +29,7 @@ use crate::reply::ReplyFuture;
 use crate::request::RequestBuilder;
 use crate::runtime::{Runtime, WrapStream, until};
 use crate::server_name::ServerName;
-use crate::subscription::{ClientSubscriptions, SubscribeBuilder};
+use crate::subscription::{ClientSubscriptions, SubscribeBuilder, SubscriptionEnd};
 use crate::tasks::TaskSet;
 use crate::timeout::{
     IntoTimeoutOutcome, TimedOut, TimeoutEvent, TimeoutHandling, TimeoutKind,
@@ -188,8 +188,9 @@ impl<R: Runtime> TcpClient<R> {
     /// Uses a stream that is connected already, under a name: a TLS stream, a
     /// Unix socket, a pipe. `remote` is what handlers and routes are told; a
     /// stream without an address may take any. An earlier connection of that
-    /// name is closed. If the stream is lost, it is not replaced by itself: only
-    /// you can connect another one.
+    /// name is closed, and its subscriptions go on here. If the stream is lost, it
+    /// is not replaced by itself, and its subscriptions end: only you can connect
+    /// another one.
     ///
     /// # Errors
     ///
@@ -567,6 +568,8 @@ impl<R: Runtime> Drop for Inner<R> {
                 link.finish_within(CLOSE_WITHIN);
             }
         }
+        let end = SubscriptionEnd::Disconnected(CloseReason::Local);
+        self.subscriptions.end_all(&end);
     }
 }
 

@@ -99,7 +99,8 @@ impl<R: Runtime> TcpClient<R> {
     }
 
     /// Subscribes again, over a new connection, to what was subscribed to. One
-    /// that is refused ends; one that is not answered is left for the next time.
+    /// that is refused or not confirmed ends, unless the connection has ended as
+    /// well: then it is renewed on the next.
     pub(crate) async fn renew_subscriptions(
         &self,
         server: &ServerName,
@@ -117,17 +118,18 @@ impl<R: Runtime> TcpClient<R> {
             .layers(options.layers.clone())
             .timeout(options.timeout)
             .error_for_status();
-            match request.await {
-                Ok(_) => {}
+            let end = match request.await {
+                Ok(_) => return,
                 Err(RequestError::Status(refusal)) => {
-                    for queue in queues {
-                        queue.end(SubscriptionEnd::Refused(refusal.clone()));
-                        drop(self.remove_subscription(key, &queue));
-                    }
+                    SubscriptionEnd::Refused(refusal)
                 }
-                Err(error) => {
-                    tracing::warn!(%server, %error, "a subscription is not renewed");
-                }
+                Err(_) if !link.is_open() => return,
+                Err(error) => SubscriptionEnd::NotRenewed(error),
+            };
+            tracing::warn!(%server, ?end, "a subscription is not renewed");
+            for queue in queues {
+                queue.end(end.clone());
+                drop(self.remove_subscription(key, &queue));
             }
         });
         futures_util::future::join_all(renewing).await;
