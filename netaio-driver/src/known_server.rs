@@ -39,8 +39,8 @@ struct State<R: Runtime> {
     /// It came as a stream that somebody else had connected, and cannot be made
     /// again by connecting to the server's name.
     foreign: bool,
-    /// How many attempts it had taken when reconnecting last made a connection,
-    /// and when that was.
+    /// How many attempts the connection took, if it was made in place of another,
+    /// and when it was made.
     attempts: Option<(u32, Instant)>,
 }
 
@@ -162,6 +162,7 @@ impl<R: Runtime> KnownServer<R> {
         &self,
         link: Link<R>,
         attempt: Option<u64>,
+        attempts: Option<(u32, Instant)>,
     ) -> io::Result<Option<Link<R>>> {
         let mut state = lock(&self.state);
         let wanted = attempt.map_or(state.stage, Stage::Connecting);
@@ -170,6 +171,8 @@ impl<R: Runtime> KnownServer<R> {
         }
         state.stage = Stage::Connected;
         state.foreign = attempt.is_none();
+        // Before it can be lost again.
+        state.attempts = attempts;
         Ok(state.link.replace(link))
     }
 
@@ -199,14 +202,8 @@ impl<R: Runtime> KnownServer<R> {
         lock(&self.state).stage == Stage::Apart
     }
 
-    /// Keeps how many attempts reconnecting has taken, now that a connection is
-    /// made.
-    pub(crate) fn keep_attempts(&self, attempts: u32, now: Instant) {
-        lock(&self.state).attempts = Some((attempts, now));
-    }
-
-    /// How many attempts reconnecting had taken, if the connection that was made
-    /// then was lost within `settled`.
+    /// How many attempts the connection took that has just been lost, if it was
+    /// made in place of another and lost within `settled`.
     pub(crate) fn recall_attempts(
         &self,
         now: Instant,

@@ -531,7 +531,7 @@ impl<R: Runtime> Link<R> {
         let submit = || {
             // What was spent on waiting is not there to wait for the reply.
             let left = deadline.duration_since(runtime.now());
-            let request = unsent.take()?.timeout(left);
+            let request = unsent.take()?.time_left(left);
             match self.clone().try_request(request, None) {
                 Submitted::NotNow(again, SendError::Closed) => {
                     let again = Box::new(again.unsealed());

@@ -30,9 +30,16 @@ type OnReconnect<R> =
 /// [`reconnect_when_lost`]: crate::ClientBuilder::reconnect_when_lost
 ///
 /// Requests that time out together cause one reconnect; requests made meanwhile
-/// wait for it, within their own timeout. A connection that is lost within a
-/// second of being made counts as a failed attempt. A stream that came from
-/// `connect_stream` is never replaced.
+/// wait for it, within their own timeout. One that has waited longer for the
+/// connection than then for its reply says nothing against that connection. A
+/// connection that is lost within a second of being made counts as a failed attempt.
+/// A stream that came from `connect_stream` is never replaced.
+///
+/// One request that is not answered ends all others of its connection, which fail as
+/// `Disconnected`; at the server, handlers of the old connection run on. So this is
+/// for servers that answer everything in time. Give what may take long a
+/// [timeout](crate::RequestBuilder::timeout) of its own, or a handler of your own
+/// that tells them apart by [`TimeoutEvent::context`].
 ///
 /// After a timeout the first attempt is made at once. A lost connection is often
 /// one of many that a server had, and whose clients must not come back all at
@@ -125,10 +132,10 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
         move |event| {
             let this = Arc::clone(&this);
             let attempt = match event.kind {
-                TimeoutKind::Request => {
+                TimeoutKind::Request if !mostly_waited(&event) => {
                     event.node.begin_reconnect(&event.server, event.link)
                 }
-                TimeoutKind::Connect => None,
+                TimeoutKind::Request | TimeoutKind::Connect => None,
             };
             let client = event.node.downgrade();
             Reconnecting(Box::pin(async move {
@@ -220,7 +227,8 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
                 after: waited,
             });
             let timeout = Some(self.connect_timeout);
-            let error = match client.attempt(&attempt, timeout).await {
+            let count = Some(backoff.attempts());
+            let error = match client.attempt(&attempt, timeout, count).await {
                 Ok(link) => {
                     // One that was lost while subscriptions were renewed is
                     // made again by another call of this.
@@ -231,9 +239,6 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
                             remote,
                         });
                     }
-                    // Counted, should it be lost at once.
-                    let server = attempt.server();
-                    server.keep_attempts(backoff.attempts(), runtime.now());
                     break client;
                 }
                 Err(error) => error,
@@ -284,6 +289,13 @@ impl<R: Runtime> Drop for EndIfApart<R> {
 /// A connection that has lasted so long counts as a success: after it is lost,
 /// the delays start over.
 const SETTLED: Duration = Duration::from_secs(1);
+
+/// Whether a request that timed out had waited for most of its time before it was
+/// sent: what was left may be too little for any answer.
+fn mostly_waited<N>(event: &TimeoutEvent<N>) -> bool {
+    let context = event.context.as_ref();
+    context.is_some_and(|context| context.waited > context.timeout)
+}
 
 /// A time of up to `bound`.
 fn below(bound: Duration, random: &mut Random) -> Duration {

@@ -160,8 +160,11 @@ pub struct TimeoutContext {
     pub uri: Bytes,
     /// The request's type.
     pub message_type: MessageType,
-    /// How long was waited.
+    /// How long was waited for the reply.
     pub timeout: Duration,
+    /// How long the request had waited before that, for a connection or for room:
+    /// with `timeout` that is the timeout that it was given.
+    pub waited: Duration,
     /// The server, or the node, that did not answer.
     pub server: SocketAddr,
     /// The types of reply, each with the URI, that would have ended it.

@@ -173,7 +173,7 @@ pub enum SendError {
 #[non_exhaustive]
 pub enum RequestError {
     /// No reply came in time. The timeout handler has been told.
-    #[error("no reply within {:?}", .0.timeout)]
+    #[error("no reply within {:?}", .0.timeout.saturating_add(.0.waited))]
     TimedOut(Box<TimeoutContext>),
     /// The connection ended first.
     #[error("disconnected ({reason}), the request {}", was_sent(*.sent))]

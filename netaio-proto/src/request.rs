@@ -25,6 +25,8 @@ pub(crate) struct Special {
     pub(crate) accepts: TypeSet,
     /// The message with its layers, if that was done apart.
     pub(crate) sealed: Option<Message>,
+    /// What of its timeout was over before it was sent.
+    pub(crate) waited: Duration,
 }
 
 /// Python netaio's default timeout of a request.
@@ -44,6 +46,18 @@ impl Request {
     /// How long to wait for the reply.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// What is left of its timeout, if it could not be sent at once. The rest is
+    /// told with its timeout ([`TimeoutContext::waited`](crate::TimeoutContext)).
+    pub fn time_left(mut self, left: Duration) -> Self {
+        let waited = self.timeout.saturating_sub(left);
+        if !waited.is_zero() {
+            let before = &mut self.special().waited;
+            *before = before.saturating_add(waited);
+            self.timeout = left;
+        }
         self
     }
 

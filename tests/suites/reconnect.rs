@@ -19,6 +19,7 @@ on_every_runtime![
     a_timeout_makes_a_new_connection,
     ten_timeouts_at_once_make_one_new_connection,
     a_late_timeout_of_an_old_connection_leaves_the_new_one_alone,
+    a_request_that_waited_for_its_connection_says_nothing_against_that,
     a_connection_that_takes_too_long_is_not_reconnected,
     on_reconnect_may_be_plain_or_async_and_may_fail,
     reconnecting_gives_up_after_its_retries,
@@ -124,6 +125,47 @@ async fn a_late_timeout_of_an_old_connection_leaves_the_new_one_alone<
     soon(&runtime, handler(event)).await.unwrap();
     assert_eq!(client.link(None).unwrap().id(), new.id());
     assert!(!new.is_closed());
+}
+
+async fn a_request_that_waited_for_its_connection_says_nothing_against_that<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    const TIMEOUT: Duration = Duration::from_secs(2);
+    const AWAY: Duration = Duration::from_millis(1_200);
+    let (server, client, _) = ends::pair(&runtime).await;
+    let address = client.link(None).unwrap().remote();
+    soon(&runtime, client.close()).await;
+    server.shutdown(Duration::ZERO).await;
+    let rules = || {
+        let rules = Rules::new().spread(Duration::ZERO);
+        rules.max_delay(Duration::from_millis(20))
+    };
+    let client = client_builder(&runtime, address)
+        .reconnect_when_lost(rules())
+        .timeout_handler(rules().into_handler())
+        .build();
+    let first = ends::server(&runtime);
+    first.listen(&address.to_string()).await.unwrap();
+    client.connect().await.unwrap();
+    first.shutdown(Duration::ZERO).await;
+    eventually(&runtime, "it is lost", || client.link(None).is_none()).await;
+    let silence = client.request("silence").timeout(TIMEOUT);
+    let asking = spawn(&runtime, silence.into_future());
+    sleep(&runtime, AWAY).await;
+    let second = ends::server(&runtime);
+    second.listen(&address.to_string()).await.unwrap();
+    let error = soon(&runtime, asking.join()).await.unwrap_err();
+    let RequestError::TimedOut(context) = &error else {
+        panic!("{error}");
+    };
+    assert!(context.waited > context.timeout, "{context:?}");
+    assert_eq!(context.waited + context.timeout, TIMEOUT);
+    assert_eq!(error.to_string(), "no reply within 2s");
+    let link = client.link(None).expect("a connection");
+    client.request("echo").await.unwrap();
+    assert_eq!(client.link(None).unwrap().id(), link.id());
 }
 
 async fn a_connection_that_takes_too_long_is_not_reconnected<R: TestRuntime>(

@@ -31,7 +31,7 @@ impl<R: Runtime> TcpClient<R> {
         let found = server.link_or_attempt(|| self.next_id());
         match until(&self.inner.runtime, deadline, found).await {
             Some(Ok(link)) => Ok(link),
-            Some(Err(attempt)) => self.attempt(&attempt, None).await,
+            Some(Err(attempt)) => self.attempt(&attempt, None, None).await,
             None => Err(self.connect_timed_out(server, self.next_id(), timeout)),
         }
     }
@@ -41,11 +41,12 @@ impl<R: Runtime> TcpClient<R> {
         configured.unwrap_or(self.inner.connect_timeout)
     }
 
-    /// Makes one attempt to connect.
+    /// Makes one attempt to connect. One that connects again has a `count`.
     pub(crate) async fn attempt(
         &self,
         attempt: &Attempt<R>,
         timeout: Option<Duration>,
+        count: Option<u32>,
     ) -> Result<Link<R>, ConnectError> {
         let server = attempt.server();
         let timeout = timeout.unwrap_or_else(|| self.connect_timeout(server));
@@ -67,7 +68,8 @@ impl<R: Runtime> TcpClient<R> {
         };
         match dialled {
             Ok((stream, remote)) => {
-                let link = self.install(server, remote, stream, Some(attempt.id()));
+                let id = Some(attempt.id());
+                let link = self.install(server, remote, stream, id, count);
                 let link = link.map_err(|error| match error.kind() {
                     io::ErrorKind::Interrupted => given_up(),
                     _ => ConnectError::Io {
@@ -128,6 +130,7 @@ impl<R: Runtime> TcpClient<R> {
         remote: SocketAddr,
         stream: S,
         attempt: Option<u64>,
+        count: Option<u32>,
     ) -> io::Result<Link<R>> {
         let id = attempt.unwrap_or_else(|| self.next_id());
         let weak = Arc::downgrade(&self.inner);
@@ -143,7 +146,8 @@ impl<R: Runtime> TcpClient<R> {
             },
             self.config_for(&server.options()),
         )?;
-        let old = server.install(link.clone(), attempt)?;
+        let attempts = count.map(|count| (count, self.inner.runtime.now()));
+        let old = server.install(link.clone(), attempt, attempts)?;
         // In this order, or one that is added meanwhile would be missed.
         let known = self.inner.peers.at(link.remote());
         link.set_peer(known.map(|known| known.peer));

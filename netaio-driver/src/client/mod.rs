@@ -205,7 +205,7 @@ impl<R: Runtime> TcpClient<R> {
         R: WrapStream<S>,
     {
         let server = self.server(&server.into());
-        let link = self.install(&server, remote, R::wrap(stream), None)?;
+        let link = self.install(&server, remote, R::wrap(stream), None, None)?;
         if self.has_subscriptions(server.name()) {
             let (client, name) = (self.downgrade(), server.name().clone());
             let renewed = link.clone();

@@ -246,7 +246,7 @@ impl<R: Runtime> Inner<R> {
         let submit = || {
             // What was spent on waiting is not there to wait for the reply.
             let left = deadline.duration_since(self.runtime.now());
-            let request = unsent.take()?.timeout(left);
+            let request = unsent.take()?.time_left(left);
             match self.try_request(to, request, None) {
                 Submitted::Sent(reply) => Some(Ok(reply)),
                 Submitted::Failed(error) => Some(Err(error)),

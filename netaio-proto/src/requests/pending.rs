@@ -79,6 +79,7 @@ impl Pending {
             uri,
             message_type: self.message_type,
             timeout: self.timeout,
+            waited: self.special.as_ref().map_or(Duration::ZERO, |s| s.waited),
             server: target.remote,
             keys,
             hint: None,
