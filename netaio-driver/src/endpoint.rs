@@ -91,11 +91,7 @@ impl<I> Endpoint<I> {
         layers: Layers,
         handler: Arc<Handler<I>>,
     ) {
-        self.change(|routes| {
-            let id = routes.register(handler, Some(&key), false);
-            let old = routes.router.insert(key, id, layers);
-            routes.replace(old);
-        });
+        drop(self.route(key, layers, handler));
     }
 
     pub(crate) fn once(
@@ -141,7 +137,11 @@ impl<I> Endpoint<I> {
 
     /// Routes the messages of peers to [`HandlerId::PEERS`].
     pub(crate) fn manage_peers(&self, by: &PeerManagement) {
-        self.change(|routes| routes.router.manage_peers(by));
+        self.change(|routes| {
+            for old in routes.router.manage_peers(by) {
+                routes.replace(Some(old));
+            }
+        });
     }
 
     pub(crate) fn unmanage_peers(&self, by: &PeerManagement) {
@@ -214,21 +214,59 @@ impl<I> Endpoint<I> {
         }
     }
 
-    /// Changes the routes. What is removed is dropped after the lock has been
-    /// released: a handler may have captured anything.
+    /// The same as [`on`](Self::on); gives the handler's id too, and what is to be
+    /// dropped once no lock is held.
+    pub(crate) fn route(
+        &self,
+        key: RouteKey,
+        layers: Layers,
+        handler: Arc<Handler<I>>,
+    ) -> (HandlerId, Removed<I>) {
+        self.change_routes(|routes| {
+            let id = routes.register(handler, Some(&key), false);
+            let old = routes.router.insert(key, id, layers);
+            routes.replace(old);
+            id
+        })
+    }
+
+    /// Removes a handler, unless another one has taken its place; gives what is to
+    /// be dropped once no lock is held.
+    pub(crate) fn unroute(&self, key: &RouteKey, id: HandlerId) -> Removed<I> {
+        let (_, removed) = self.change_routes(|routes| {
+            let own = routes.router.remove_if(key, id);
+            routes.forget(own.then_some(id));
+        });
+        removed
+    }
+
+    /// Changes the routes, and drops what is removed.
     fn change<T>(&self, change: impl FnOnce(&mut Routes<I>) -> T) -> T {
-        let (outcome, old) = {
-            let mut routes = lock(&self.routes);
-            let snapshot = routes.snapshot.take();
-            let outcome = change(&mut routes);
-            self.version.fetch_add(1, Ordering::Release);
-            let removed = std::mem::take(&mut routes.removed);
-            (outcome, (snapshot, removed))
-        };
-        drop(old);
-        outcome
+        self.change_routes(change).0
+    }
+
+    /// Changes the routes. What is removed is given to the caller, after the lock
+    /// has been released.
+    fn change_routes<T>(
+        &self,
+        change: impl FnOnce(&mut Routes<I>) -> T,
+    ) -> (T, Removed<I>) {
+        let mut routes = lock(&self.routes);
+        let snapshot = routes.snapshot.take();
+        let outcome = change(&mut routes);
+        self.version.fetch_add(1, Ordering::Release);
+        let handlers = std::mem::take(&mut routes.removed);
+        (outcome, Removed(snapshot, handlers))
     }
 }
+
+/// Handlers that have been removed. They may have captured anything, so they are not
+/// to be dropped while a lock is held.
+#[must_use = "it is to be dropped once no lock is held"]
+pub(crate) struct Removed<I>(
+    #[expect(dead_code, reason = "it is there to be dropped")] Option<Snapshot<I>>,
+    #[expect(dead_code, reason = "it is there to be dropped")] Vec<Registered<I>>,
+);
 
 impl<I> Routes<I> {
     fn register(

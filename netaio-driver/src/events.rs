@@ -111,6 +111,7 @@ impl<E: Clone> Events<E> {
     pub(crate) fn subscribe(&self) -> EventStream<E> {
         let (sender, receiver) = async_channel::bounded(KEPT);
         if let Some(senders) = &mut *lock(&self.senders) {
+            senders.retain(|sender| !sender.is_closed());
             senders.push(sender);
         }
         EventStream {

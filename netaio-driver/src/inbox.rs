@@ -19,7 +19,7 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     pub(crate) fn push(&mut self, message: Message) {
-        self.bytes += message.body().len();
+        self.bytes += message.length();
         self.messages.push_back(message);
         while self.messages.len() > MOST_MESSAGES || self.bytes > MOST_BYTES {
             if self.pop().is_none() {
@@ -36,7 +36,7 @@ impl Inbox {
 
     pub(crate) fn pop(&mut self) -> Option<Message> {
         let message = self.messages.pop_front()?;
-        self.bytes -= message.body().len();
+        self.bytes -= message.length();
         if self.messages.is_empty() {
             self.messages = VecDeque::new();
         }

@@ -5,8 +5,9 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use netaio_proto::{Instant, Layers, Limits};
+use netaio_proto::{CloseReason, Instant, Layers, Limits};
 
+use crate::client::WeakTcpClient;
 use crate::endpoint::lock;
 use crate::link::Link;
 use crate::runtime::Runtime;
@@ -153,6 +154,7 @@ impl<R: Runtime> KnownServer<R> {
         Attempt {
             server: Arc::clone(self),
             id,
+            _end: None,
         }
     }
 
@@ -235,6 +237,8 @@ impl<R: Runtime> KnownServer<R> {
 pub(crate) struct Attempt<R: Runtime> {
     server: Arc<KnownServer<R>>,
     id: u64,
+    /// Dropped after the attempt has made room for another.
+    _end: Option<EndIfApart<R>>,
 }
 
 impl<R: Runtime> Attempt<R> {
@@ -245,6 +249,21 @@ impl<R: Runtime> Attempt<R> {
 
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// If it makes no connection, and nobody else does, the client's subscriptions
+    /// at the server end, for the reason for which the last connection ended.
+    pub(crate) fn or_end(
+        mut self,
+        client: WeakTcpClient<R>,
+        reason: CloseReason,
+    ) -> Self {
+        self._end = Some(EndIfApart {
+            client,
+            server: self.server.name.clone(),
+            reason,
+        });
+        self
     }
 
     /// Waits until the client does not want the connection any more.
@@ -269,5 +288,22 @@ impl<R: Runtime> Drop for Attempt<R> {
             state.stage = Stage::Apart;
         }
         self.server.notify();
+    }
+}
+
+/// Dropped when an attempt is over: if there is no connection then, and nobody makes
+/// one, subscriptions end.
+struct EndIfApart<R: Runtime> {
+    client: WeakTcpClient<R>,
+    server: ServerName,
+    /// How the last connection ended.
+    reason: CloseReason,
+}
+
+impl<R: Runtime> Drop for EndIfApart<R> {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.upgrade() {
+            client.end_if_apart(&self.server, &self.reason);
+        }
     }
 }

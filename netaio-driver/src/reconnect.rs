@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netaio_proto::{Backoff, CloseReason, Random};
+use netaio_proto::{Backoff, Random};
 
 use crate::client::{TcpClient, WeakTcpClient};
 use crate::events::ConnectionEvent;
@@ -14,7 +14,6 @@ use crate::handler::Outcome;
 use crate::known_server::Attempt;
 use crate::link::fresh_seed;
 use crate::runtime::{Runtime, until};
-use crate::server_name::ServerName;
 use crate::timeout::{IntoTimeoutOutcome, TimeoutEvent, TimeoutKind};
 
 type OnReconnect<R> =
@@ -153,7 +152,7 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
     fn spread_after(&self, cause: &Cause) -> Duration {
         match cause {
             Cause::TimedOut => Duration::ZERO,
-            Cause::Lost(_) => self.spread.min(self.max_delay),
+            Cause::Lost => self.spread.min(self.max_delay),
         }
     }
 
@@ -172,16 +171,6 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
         cause: Cause,
     ) -> Result<(), String> {
         let name = attempt.server().name().clone();
-        let _end = EndIfApart {
-            client: client.clone(),
-            server: name.clone(),
-            reason: match &cause {
-                Cause::TimedOut => CloseReason::Local,
-                Cause::Lost(reason) => reason.clone(),
-            },
-        };
-        // Dropped before what looks for whether anybody is connecting.
-        let attempt = attempt;
         let seed = fresh_seed().map_err(|error| error.to_string())?;
         let mut random = Random::from_seed(seed);
         let gave_up = |client: &TcpClient<R>, why: &dyn fmt::Display| {
@@ -226,9 +215,11 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
                 attempt: backoff.attempts() + 1,
                 after: waited,
             });
-            let timeout = Some(self.connect_timeout);
+            let timeout = self.connect_timeout;
+            let deadline = runtime.now() + timeout;
             let count = Some(backoff.attempts());
-            let error = match client.attempt(&attempt, timeout, count).await {
+            let made = client.attempt(&attempt, timeout, deadline, count).await;
+            let error = match made {
                 Ok(link) => {
                     // One that was lost while subscriptions were renewed is
                     // made again by another call of this.
@@ -266,24 +257,7 @@ pub(crate) enum Cause {
     /// A request was not answered in time.
     TimedOut,
     /// It was lost, perhaps together with those of many others.
-    Lost(CloseReason),
-}
-
-/// Dropped when a reconnect has ended: if there is no connection then, and nobody
-/// makes one, subscriptions end.
-struct EndIfApart<R: Runtime> {
-    client: WeakTcpClient<R>,
-    server: ServerName,
-    /// How the last connection ended.
-    reason: CloseReason,
-}
-
-impl<R: Runtime> Drop for EndIfApart<R> {
-    fn drop(&mut self) {
-        if let Some(client) = self.client.upgrade() {
-            client.end_if_apart(&self.server, &self.reason);
-        }
-    }
+    Lost,
 }
 
 /// A connection that has lasted so long counts as a success: after it is lost,

@@ -144,7 +144,9 @@ impl<R: Runtime, I> Handlers<R, I> {
             self.not_found(&message, token);
             return true;
         };
-        if token.is_none() && self.unanswerable >= self.most {
+        // One that is for a single message would never be called.
+        let dropped = token.is_none() && handler.once().is_none();
+        if dropped && self.unanswerable >= self.most {
             self.log_drop(&message, from);
             return false;
         }

@@ -184,7 +184,10 @@ impl<R: Runtime> TcpServer<R> {
     /// and the server counts as stopped. A handler of this server that awaits
     /// it waits for itself, until `within` has passed: let it start a task.
     pub async fn shutdown(&self, within: Duration) {
-        let _stopped = Stopped(&self.inner);
+        let mut stopped = Stopped {
+            server: &self.inner,
+            within: Some(within),
+        };
         let runtime = &self.inner.runtime;
         let start = runtime.now();
         let deadline = start + within;
@@ -195,6 +198,7 @@ impl<R: Runtime> TcpServer<R> {
         self.inner.say_farewell();
         self.inner
             .begin_shutdown(deadline.duration_since(runtime.now()));
+        stopped.within = None;
         let drained = until(runtime, deadline, self.inner.nothing_open()).await;
         if drained.is_none() {
             self.inner.abort_all();
@@ -622,14 +626,22 @@ async fn accept_loop<R: Runtime>(server: Arc<Inner<R>>, listener: R::TcpListener
 }
 
 /// Dropped when a shutdown has ended, or has been given up.
-struct Stopped<'a, R: Runtime>(&'a Inner<R>);
+struct Stopped<'a, R: Runtime> {
+    server: &'a Inner<R>,
+    /// How long connections have, if they have not been told.
+    within: Option<Duration>,
+}
 
 impl<R: Runtime> Drop for Stopped<'_, R> {
     fn drop(&mut self) {
-        self.0.endpoint.clear();
-        self.0.stopped.store(true, Ordering::Release);
-        self.0.end_events_if_over();
-        self.0.changed.tell();
+        let Self { server, within } = self;
+        if let Some(within) = *within {
+            server.begin_shutdown(within);
+        }
+        server.endpoint.clear();
+        server.stopped.store(true, Ordering::Release);
+        server.end_events_if_over();
+        server.changed.tell();
     }
 }
 

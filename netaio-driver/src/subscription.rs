@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use futures_util::stream::Stream;
 use netaio_proto::{
-    CloseReason, DEFAULT_TIMEOUT, LagPolicy, Layers, Message, RequestError,
-    StatusError,
+    CloseReason, DEFAULT_TIMEOUT, HandlerId, LagPolicy, Layers, Message,
+    RequestError, StatusError,
 };
 
 use crate::client::{TcpClient, WeakTcpClient};
@@ -323,7 +323,7 @@ impl Queue {
             if state.end.is_some() {
                 return true;
             }
-            let length = message.body().len();
+            let length = message.length();
             while state.items.len() >= self.capacity
                 || (state.bytes + length > KEPT_BYTES && !state.items.is_empty())
             {
@@ -384,7 +384,7 @@ impl Queue {
 impl QueueState {
     fn pop(&mut self) -> Option<Notification> {
         let notification = self.items.pop_front()?;
-        self.bytes -= notification.body().len();
+        self.bytes -= notification.message.length();
         if self.items.is_empty() {
             self.items = VecDeque::new();
         }
@@ -406,7 +406,14 @@ impl QueueState {
 /// All subscriptions of a client.
 #[derive(Debug, Default)]
 pub(crate) struct ClientSubscriptions {
-    by_key: Mutex<BTreeMap<Key, Subscribed>>,
+    state: Mutex<SubscriptionState>,
+}
+
+#[derive(Debug, Default)]
+struct SubscriptionState {
+    by_key: BTreeMap<Key, Subscribed>,
+    /// The handler of notifications, for each URI.
+    handlers: BTreeMap<Vec<u8>, HandlerId>,
 }
 
 #[derive(Debug)]
@@ -418,50 +425,59 @@ struct Subscribed {
 impl ClientSubscriptions {
     /// Puts in a subscription. `route` sees to it that notifications get here; it
     /// is called under the lock, so that it and what [`remove`](Self::remove)
-    /// calls do not pass each other.
-    pub(crate) fn add(
+    /// calls do not pass each other. What it gives besides is to be dropped without
+    /// the lock.
+    pub(crate) fn add<D>(
         &self,
         key: &Key,
         options: &Options,
-        route: impl FnOnce(),
-    ) -> Arc<Queue> {
+        route: impl FnOnce() -> (HandlerId, D),
+    ) -> (Arc<Queue>, D) {
         let queue = Queue::new(options);
-        let mut by_key = lock(&self.by_key);
-        route();
-        let subscribed = by_key.entry(key.clone()).or_insert_with(|| Subscribed {
-            options: options.clone(),
-            queues: Vec::new(),
-        });
+        let mut state = lock(&self.state);
+        let (handler, removed) = route();
+        state.handlers.insert(key.uri.clone(), handler);
+        let subscribed =
+            state
+                .by_key
+                .entry(key.clone())
+                .or_insert_with(|| Subscribed {
+                    options: options.clone(),
+                    queues: Vec::new(),
+                });
         subscribed.options = options.clone();
         subscribed.queues.push(Arc::clone(&queue));
-        queue
+        (queue, removed)
     }
 
-    /// Takes out a subscription. Gives how it was made if it was the last one
-    /// with its key; calls `unroute` if it was the last one of all to its URI.
-    pub(crate) fn remove(
+    /// Takes out a subscription. If it was the last one with its key, gives what
+    /// `tell` makes of how it was made; if it was the last one of all to its URI,
+    /// what `unroute` makes of its handler too, to be dropped without the lock.
+    pub(crate) fn remove<D, T>(
         &self,
         key: &Key,
         queue: &Arc<Queue>,
-        unroute: impl FnOnce(),
-    ) -> Option<Options> {
-        let mut by_key = lock(&self.by_key);
-        let subscribed = by_key.get_mut(key)?;
+        unroute: impl FnOnce(HandlerId) -> D,
+        tell: impl FnOnce(Options) -> T,
+    ) -> Option<(T, Option<D>)> {
+        let state = &mut *lock(&self.state);
+        let subscribed = state.by_key.get_mut(key)?;
         let before = subscribed.queues.len();
         subscribed.queues.retain(|own| !Arc::ptr_eq(own, queue));
         if subscribed.queues.len() == before || !subscribed.queues.is_empty() {
             return None;
         }
-        let subscribed = by_key.remove(key)?;
-        if by_key.keys().all(|other| other.uri != key.uri) {
-            unroute();
-        }
-        Some(subscribed.options)
+        let subscribed = state.by_key.remove(key)?;
+        let removed = match state.by_key.keys().any(|other| other.uri == key.uri) {
+            true => None,
+            false => state.handlers.remove(&key.uri).map(unroute),
+        };
+        Some((tell(subscribed.options), removed))
     }
 
     /// Ends all of them.
     pub(crate) fn end_all(&self, end: &SubscriptionEnd) {
-        let all = std::mem::take(&mut *lock(&self.by_key));
+        let all = std::mem::take(&mut lock(&self.state).by_key);
         for queue in all.values().flat_map(|subscribed| &subscribed.queues) {
             queue.end(end.clone());
         }
@@ -473,14 +489,15 @@ impl ClientSubscriptions {
             server: server.clone(),
             uri: uri.to_vec(),
         };
-        let by_key = lock(&self.by_key);
-        by_key.get(&key).map_or_else(Vec::new, |s| s.queues.clone())
+        let state = lock(&self.state);
+        let found = state.by_key.get(&key);
+        found.map_or_else(Vec::new, |s| s.queues.clone())
     }
 
     /// The subscriptions at a server.
     pub(crate) fn at(&self, server: &ServerName) -> Vec<(Key, Options)> {
-        let by_key = lock(&self.by_key);
-        let own = by_key.iter().filter(|(key, _)| key.server == *server);
+        let state = lock(&self.state);
+        let own = state.by_key.iter().filter(|(key, _)| key.server == *server);
         own.map(|(key, subscribed)| (key.clone(), subscribed.options.clone()))
             .collect()
     }

@@ -275,6 +275,15 @@ impl Router {
         route.map(|route| route.handler)
     }
 
+    /// Removes the lasting route under `key` if it leads to this handler; another
+    /// one, registered since, stays.
+    pub fn remove_if(&mut self, key: &RouteKey, handler: HandlerId) -> bool {
+        let route = self.take(key, |routes| {
+            routes.lasting.take_if(|route| route.handler == handler)
+        });
+        route.is_some()
+    }
+
     /// Removes the ephemeral route under `key`; gives its handler.
     pub fn remove_once(&mut self, key: &RouteKey) -> Option<HandlerId> {
         let route = self.take(key, |routes| routes.ephemeral.take());
@@ -291,12 +300,14 @@ impl Router {
     }
 
     /// Routes peer messages of an application to [`HandlerId::PEERS`], in place
-    /// of what was routed there. A [`Node`](crate::Node) does this by itself.
-    pub fn manage_peers(&mut self, by: &PeerManagement) {
-        for message_type in PEER_MESSAGES {
+    /// of what was routed there: gives the handlers that were. A
+    /// [`Node`](crate::Node) does this by itself.
+    pub fn manage_peers(&mut self, by: &PeerManagement) -> Vec<HandlerId> {
+        let replaced = PEER_MESSAGES.into_iter().filter_map(|message_type| {
             let key = (message_type, by.app_id());
-            self.insert(key, HandlerId::PEERS, by.inner().clone());
-        }
+            self.insert(key, HandlerId::PEERS, by.inner().clone())
+        });
+        replaced.filter(|id| *id != HandlerId::PEERS).collect()
     }
 
     /// Takes the routes away again that [`manage_peers`](Self::manage_peers)

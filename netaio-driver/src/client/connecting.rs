@@ -31,7 +31,11 @@ impl<R: Runtime> TcpClient<R> {
         let found = server.link_or_attempt(|| self.next_id());
         match until(&self.inner.runtime, deadline, found).await {
             Some(Ok(link)) => Ok(link),
-            Some(Err(attempt)) => self.attempt(&attempt, None, None).await,
+            Some(Err(attempt)) => {
+                let attempt = attempt.or_end(self.downgrade(), CloseReason::Local);
+                // What was spent on waiting for another one's is not there.
+                self.attempt(&attempt, timeout, deadline, None).await
+            }
             None => Err(self.connect_timed_out(server, self.next_id(), timeout)),
         }
     }
@@ -41,16 +45,16 @@ impl<R: Runtime> TcpClient<R> {
         configured.unwrap_or(self.inner.connect_timeout)
     }
 
-    /// Makes one attempt to connect. One that connects again has a `count`.
+    /// Makes one attempt to connect, by a deadline that is `timeout` after the
+    /// caller was asked for it. One that connects again has a `count`.
     pub(crate) async fn attempt(
         &self,
         attempt: &Attempt<R>,
-        timeout: Option<Duration>,
+        timeout: Duration,
+        deadline: Instant,
         count: Option<u32>,
     ) -> Result<Link<R>, ConnectError> {
         let server = attempt.server();
-        let timeout = timeout.unwrap_or_else(|| self.connect_timeout(server));
-        let deadline = self.inner.runtime.now() + timeout;
         let given_up = || ConnectError::GivenUp {
             server: server.name().clone(),
         };
@@ -220,7 +224,7 @@ impl<R: Runtime> TcpClient<R> {
         let server = self.known_server(server)?;
         let (attempt, link) = server.begin_reconnect(self.next_id(), broken)?;
         link.abort(CloseReason::Local);
-        Some(attempt)
+        Some(attempt.or_end(self.downgrade(), CloseReason::Local))
     }
 
     pub(super) fn next_id(&self) -> u64 {

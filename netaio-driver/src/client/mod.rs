@@ -226,7 +226,11 @@ impl<R: Runtime> TcpClient<R> {
     }
 
     /// Closes the connection to the default server: what is queued is written,
-    /// pending requests fail, and no attempt to connect goes on.
+    /// pending requests fail, its subscriptions end, and no attempt to connect goes
+    /// on.
+    ///
+    /// Dropping the future leaves the connection closing. A handler of this client
+    /// that awaits it waits for itself, for 5 seconds: let it start a task.
     pub async fn close(&self) {
         if let Some(server) = self.default_server() {
             self.close_server(server).await;
@@ -236,25 +240,33 @@ impl<R: Runtime> TcpClient<R> {
     /// Closes the connection to a server, as [`close`](Self::close).
     pub async fn close_server(&self, server: impl Into<ServerName>) {
         let name = server.into();
-        if let Some(server) = self.known_server(&name)
-            && let Some(link) = server.give_up()
-        {
-            self.inner.say_farewell(&link);
-            link.close_within(CLOSE_WITHIN).await;
+        let Some(server) = self.known_server(&name) else {
+            return;
+        };
+        if let Some(link) = self.begin_close(&server) {
+            link.closed().await;
         }
     }
 
     /// Closes the connections to all servers, as [`close`](Self::close).
     pub async fn close_all(&self) {
         let servers: Vec<_> = lock(&self.inner.servers).values().cloned().collect();
-        let links: Vec<_> = servers.iter().filter_map(|s| s.give_up()).collect();
-        for link in &links {
+        let links = servers.iter().filter_map(|s| self.begin_close(s));
+        for link in links.collect::<Vec<_>>() {
+            link.closed().await;
+        }
+    }
+
+    /// Wants no connection to a server any more; gives the one that is closing.
+    fn begin_close(&self, server: &KnownServer<R>) -> Option<Link<R>> {
+        let link = server.give_up();
+        if let Some(link) = &link {
             self.inner.say_farewell(link);
             link.finish_within(CLOSE_WITHIN);
         }
-        for link in links {
-            link.closed().await;
-        }
+        // Even if somebody connects again before it is over.
+        self.end_subscriptions(server.name(), &CloseReason::Local);
+        link
     }
 
     /// What happens to the client's connections, from now on.
@@ -534,7 +546,15 @@ impl<R: Runtime> Owner<R> for Inner<R> {
         let wanted = *reason != CloseReason::Local;
         let again = client.inner.reconnect.clone().filter(|_| wanted);
         let id = again.as_ref().map(|_| client.next_id());
-        let events = client.inner.peers.server_left(link.remote());
+        // Another connection may lead there by now, or by another name.
+        let another = |other: &Link<R>| {
+            other.remote() == link.remote() && !other.is_same(link)
+        };
+        let events = if client.inner.links().iter().any(another) {
+            Vec::new()
+        } else {
+            client.inner.peers.server_left(link.remote())
+        };
         client.inner.note_peers(&events, Some(link));
         let attempt = known.as_ref().and_then(|known| known.lost(link, id));
         if let Some(known) = known {
@@ -547,7 +567,8 @@ impl<R: Runtime> Owner<R> for Inner<R> {
         });
         if let (Some(again), Some(attempt)) = (again, attempt) {
             let weak = client.downgrade();
-            let cause = Cause::Lost(reason.clone());
+            let attempt = attempt.or_end(weak.clone(), reason.clone());
+            let cause = Cause::Lost;
             let task = async move {
                 let result = again.run(weak, attempt, cause).await;
                 if let Err(error) = result {
@@ -570,6 +591,8 @@ impl<R: Runtime> Drop for Inner<R> {
         }
         let end = SubscriptionEnd::Disconnected(CloseReason::Local);
         self.subscriptions.end_all(&end);
+        // They may hold connections, which hold them.
+        self.endpoint.clear();
     }
 }
 

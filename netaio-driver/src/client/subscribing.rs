@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use netaio_proto::{CloseReason, Message, MessageType, Request, RequestError};
+use netaio_proto::{
+    CloseReason, Message, MessageType, Request, RequestError, SendError,
+};
 
-use super::TcpClient;
+use super::{Inner, TcpClient};
 use crate::handler::{Incoming, erase};
 use crate::link::{Link, Submitted};
 use crate::reply::ReplyFuture;
@@ -29,9 +31,10 @@ impl<R: Runtime> TcpClient<R> {
         let route = (MessageType::NOTIFY_URI, &key.uri[..]).into();
         let layers = options.layers.clone();
         let endpoint = &self.inner.endpoint;
-        self.inner
-            .subscriptions
-            .add(key, options, || endpoint.on(route, layers, handler))
+        let route = || endpoint.route(route, layers, handler);
+        let (queue, removed) = self.inner.subscriptions.add(key, options, route);
+        drop(removed);
+        queue
     }
 
     /// Asks a server for what is sent to a URI.
@@ -55,19 +58,43 @@ impl<R: Runtime> TcpClient<R> {
         key: &Key,
         queue: &Arc<Queue>,
     ) -> Option<ReplyFuture<R>> {
-        let unroute = || {
+        let unroute = |handler| {
             let route = (MessageType::NOTIFY_URI, &key.uri[..]).into();
-            self.inner.endpoint.remove(&route);
+            self.inner.endpoint.unroute(&route, handler)
         };
-        let options = self.inner.subscriptions.remove(key, queue, unroute)?;
+        // Under the lock, or the server might hear of the next subscription first.
+        let tell = |options| self.ask_to_unsubscribe(key, options);
+        let all = &self.inner.subscriptions;
+        let (told, removed) = all.remove(key, queue, unroute, tell)?;
+        drop(removed);
+        told
+    }
+
+    /// Tells a server that nothing of a URI is wanted any more, at once or as soon
+    /// as there is room for that.
+    fn ask_to_unsubscribe(
+        &self,
+        key: &Key,
+        options: Options,
+    ) -> Option<ReplyFuture<R>> {
         let link = self.live_link(Some(&key.server))?;
         let kind = MessageType::UNSUBSCRIBE_URI;
         let message = Message::new(kind, &key.uri, "").ok()?;
         let request = Request::new(message)
             .layers(options.layers)
             .timeout(options.timeout);
-        match link.try_request(request, None) {
+        match link.clone().try_request(request, None) {
             Submitted::Sent(reply) => Some(reply),
+            Submitted::NotNow(request, SendError::OutgoingFull { .. }) => {
+                let Inner { runtime, tasks, .. } = &*self.inner;
+                let deadline = runtime.now() + options.timeout;
+                let later = async move {
+                    // Without a confirmation there is nothing to be done.
+                    let _ = link.request_when_possible(*request, deadline).await;
+                };
+                tasks.spawn(runtime, "unsubscribing", later);
+                None
+            }
             Submitted::NotNow(..) | Submitted::Failed(_) => None,
         }
     }
@@ -144,6 +171,15 @@ impl<R: Runtime> TcpClient<R> {
         {
             return;
         }
+        self.end_subscriptions(server, reason);
+    }
+
+    /// Ends the subscriptions at a server.
+    pub(super) fn end_subscriptions(
+        &self,
+        server: &ServerName,
+        reason: &CloseReason,
+    ) {
         for (key, _) in self.inner.subscriptions.at(server) {
             for queue in self.inner.subscriptions.queues(server, &key.uri) {
                 queue.end(SubscriptionEnd::Disconnected(reason.clone()));

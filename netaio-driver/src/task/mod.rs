@@ -212,7 +212,17 @@ impl<R: Runtime, S> Drop for ConnectionTask<R, S> {
             return;
         }
         let now = self.link.shared().runtime.now();
-        let mut wakers = Vec::new();
+        // What this turn had taken when it panicked.
+        let mut wakers = std::mem::take(&mut self.worker.wakers);
+        for work in self.worker.work.drain(..) {
+            if let Work::TimedOut(late, _) = work {
+                self.worker.timeouts.push(late);
+            }
+        }
+        if std::thread::panicking() {
+            let remote = self.link.remote();
+            tracing::error!(%remote, "a plugin or waker panicked: disconnected");
+        }
         {
             let mut state = self.link.lock();
             state.connection.close(now, CloseReason::Local);

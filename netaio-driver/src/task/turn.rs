@@ -307,6 +307,21 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         {
             self.call(link, dispatch, context);
         }
+        if !self.dispatches.is_empty() {
+            self.dispatch_unanswered(link, context);
+        }
+    }
+
+    /// Runs the handlers of what is not answered, while the rest waits for room:
+    /// it makes nothing that would wait, and nothing else bounds how many there are.
+    #[cold]
+    fn dispatch_unanswered(&mut self, link: &Link<R>, context: &mut Context<'_>) {
+        for dispatch in std::mem::take(&mut self.dispatches) {
+            match dispatch.reply {
+                None => self.call(link, dispatch, context),
+                Some(_) => self.dispatches.push_back(dispatch),
+            }
+        }
     }
 
     fn call(

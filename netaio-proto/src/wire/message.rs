@@ -159,7 +159,7 @@ impl Message {
 
     /// Bytes of its two sections.
     #[inline]
-    pub(crate) fn length(&self) -> usize {
+    pub fn length(&self) -> usize {
         self.fields.packed().len() + self.body.len()
     }
 
