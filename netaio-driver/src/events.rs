@@ -145,3 +145,17 @@ impl<E> Default for Events<E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_that_nobody_reads_any_more_are_forgotten_at_the_next() {
+        let events = Events::<u8>::default();
+        for _ in 0..10 {
+            drop(events.subscribe());
+        }
+        assert_eq!(lock(&events.senders).as_ref().map(Vec::len), Some(1));
+    }
+}

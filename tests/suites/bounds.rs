@@ -37,6 +37,7 @@ on_every_runtime![
     no_more_requests_are_pending_than_may_be,
     sending_waits_for_room_and_goes_on,
     requests_wait_for_room_and_go_on,
+    r16_what_is_not_answered_is_not_kept_while_much_waits_to_be_written,
 ];
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -551,4 +552,37 @@ async fn requests_wait_for_room_and_go_on<R: TestRuntime>(runtime: R) {
         soon(&runtime, caller.join()).await;
     }
     assert_eq!(link.pending(), 0);
+}
+
+async fn r16_what_is_not_answered_is_not_kept_while_much_waits_to_be_written<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    const FRAMES: usize = 500;
+    let server = ends::server(&runtime);
+    server.on((MessageType::REQUEST_URI, "big"), |m: Incoming<R>| {
+        m.respond([0; 60_000])
+    });
+    let handled = Count::default();
+    let count = handled.clone();
+    server.on(MessageType::RESPOND_URI, move |_: Incoming<R>| count.add());
+    let address = listen(&server).await;
+    let mut peer = off_thread(move || RawPeer::connect(address)).await;
+    let link = only_link(&runtime, &server).await;
+    // It reads nothing, until as much waits for it as may.
+    let mut asked = 0;
+    while link.queued() < 256 * 1024 {
+        peer.request("big", "");
+        asked += 1;
+        let dispatched = || link.counters().dispatched == asked;
+        eventually(&runtime, "it is answered", dispatched).await;
+    }
+    let answer = message(MessageType::RESPOND_URI, "x", [1; 1_000]);
+    let answer = answer.encode().unwrap();
+    let flood = move || (peer.flood(&answer, FRAMES).0, peer);
+    let (whole, _peer) = off_thread(flood).await;
+    assert_eq!(whole, FRAMES, "they are read");
+    eventually(&runtime, "all are handled", || handled.get() == FRAMES).await;
+    assert!(link.queued() >= 256 * 1024);
 }

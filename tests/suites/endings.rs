@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use netaio_driver::{
-    CloseReason, Counters, HmacAuthPlugin, Incoming, LayerKind, Layers, Link,
-    MessageType, RequestError, SendError, TcpServer,
+    AuthError, AuthPlugin, CloseReason, Context, Counters, Envelope, HmacAuthPlugin,
+    Incoming, LayerKind, Layers, Link, MessageType, PluginError, RequestError,
+    SendError, TcpClient, TcpServer,
 };
 
 use crate::ends::{self, client_builder, connected, listen, message, only_link};
 use crate::raw_peer::{RawPeer, listener};
 use crate::runtimes::TestRuntime;
-use crate::waiting::{Count, eventually, fail, off_thread, soon, spawn, within};
+use crate::waiting::{
+    Count, Joined, LONG, eventually, fail, off_thread, soon, spawn, within,
+};
 
 on_every_runtime![
     a_wrong_secret_ends_a_request_at_once,
@@ -29,6 +32,8 @@ on_every_runtime![
     dropping_the_server_closes_its_connections,
     closing_the_client_flushes_what_it_sent,
     closing_the_client_fails_its_pending_requests,
+    a_plugin_that_panics_leaves_no_reply_that_came_before_untold,
+    a_plugin_that_panics_leaves_no_timeout_untold,
 ];
 
 async fn a_wrong_secret_ends_a_request_at_once<R: TestRuntime>(runtime: R) {
@@ -447,4 +452,81 @@ async fn dropping_the_server_closes_its_connections<R: TestRuntime>(runtime: R) 
         }
     };
     soon(&runtime, refused).await;
+}
+
+/// A plugin that panics at a certain message.
+#[derive(Debug)]
+struct Trap;
+
+const SPRINGS: &str = "the trap springs";
+
+impl AuthPlugin for Trap {
+    fn make(
+        &self,
+        _: &mut Envelope,
+        _: &mut Context<'_>,
+    ) -> Result<(), PluginError> {
+        Ok(())
+    }
+
+    fn check(
+        &self,
+        message: &Envelope,
+        _: &mut Context<'_>,
+    ) -> Result<(), AuthError> {
+        assert!(!message.body.ends_with(SPRINGS.as_bytes()), "{SPRINGS}");
+        Ok(())
+    }
+}
+
+async fn trapped<R: TestRuntime>(
+    runtime: &R,
+    peer: impl FnOnce(RawPeer) -> RawPeer + Send + 'static,
+) -> (TcpClient<R>, Joined<RawPeer>) {
+    let listener = listener();
+    let address = listener.local_addr().unwrap();
+    let playing = move || peer(RawPeer::accept(&listener));
+    let playing = spawn(runtime, off_thread(playing));
+    let trap = Layers::new().auth(Trap);
+    let client = client_builder(runtime, address).layers(trap).build();
+    client.connect().await.unwrap();
+    (client, playing)
+}
+
+async fn a_plugin_that_panics_leaves_no_reply_that_came_before_untold<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let (client, playing) = trapped(&runtime, |mut peer| {
+        assert!(peer.receive().is_some());
+        let reply = message(MessageType::RESPOND_URI, "asked", "fine");
+        let trap = message(MessageType::RESPOND_URI, "asked", SPRINGS);
+        let both = [reply, trap].map(|message| message.encode().unwrap());
+        peer.write(&both.concat());
+        peer
+    })
+    .await;
+    let asked = client.request("asked").timeout(LONG).into_future();
+    // The reply may have been taken as a whole, or be lost with the connection.
+    let _ = soon(&runtime, asked).await;
+    drop(soon(&runtime, playing.join()).await);
+}
+
+async fn a_plugin_that_panics_leaves_no_timeout_untold<R: TestRuntime>(runtime: R) {
+    let (client, playing) = trapped(&runtime, |mut peer| {
+        assert!(peer.receive().is_some());
+        peer.request("block", "");
+        std::thread::sleep(Duration::from_millis(100));
+        // It is there when the handler has returned, and so is the timeout.
+        peer.send(&message(MessageType::RESPOND_URI, "asked", SPRINGS));
+        peer
+    })
+    .await;
+    client.on((MessageType::REQUEST_URI, "block"), |_: Incoming<R>| {
+        std::thread::sleep(Duration::from_millis(400));
+    });
+    let asked = client.request("asked").timeout(Duration::from_millis(200));
+    assert!(soon(&runtime, asked.into_future()).await.is_err());
+    drop(soon(&runtime, playing.join()).await);
 }

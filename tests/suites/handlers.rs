@@ -13,7 +13,9 @@ use netaio_driver::{
 use crate::ends::{self, connected, limits, listen, message, only_link};
 use crate::raw_peer::{RawPeer, listener};
 use crate::runtimes::TestRuntime;
-use crate::waiting::{Count, LONG, eventually, fail, soon, spawn, within};
+use crate::waiting::{
+    Count, LONG, eventually, fail, off_thread, soon, spawn, within,
+};
 
 on_every_runtime![
     a_handler_may_be_plain_or_async_and_return_many_things,
@@ -34,6 +36,8 @@ on_every_runtime![
     what_waits_for_a_handler_that_is_removed_is_not_given_to_it,
     a_handler_of_an_ended_connection_is_dropped,
     a_handler_that_panics_when_it_is_dropped_leaves_nothing_behind,
+    a_client_that_is_dropped_drops_handlers_that_hold_its_connections,
+    a_handler_of_one_message_is_not_passed_over,
 ];
 
 const REQUEST: MessageType = MessageType::REQUEST_URI;
@@ -575,4 +579,46 @@ async fn a_handler_that_panics_when_it_is_dropped_leaves_nothing_behind<
     client.connect().await.unwrap();
     assert!(client.request("echo").await.is_ok());
     soon(&runtime, server.shutdown(LONG * 3)).await;
+}
+
+async fn a_client_that_is_dropped_drops_handlers_that_hold_its_connections<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let (_server, client, link) = ends::pair(&runtime).await;
+    let dropped = Count::default();
+    let (held, guard) = (link.clone(), dropped.when_dropped());
+    client.on(MessageType::NOTIFY_URI, move |_: Incoming<R>| {
+        let _both = (&held, &guard);
+    });
+    client.request("echo").await.unwrap();
+    drop(client);
+    soon(&runtime, link.closed()).await;
+    drop(link);
+    eventually(&runtime, "it is dropped", || dropped.get() == 1).await;
+}
+
+async fn a_handler_of_one_message_is_not_passed_over<R: TestRuntime>(runtime: R) {
+    let limits = limits(|limits| limits.max_in_flight = 1);
+    let server = TcpServer::builder_on(runtime.clone())
+        .limits(limits)
+        .build();
+    let (answer, called) = (MessageType::OK, Count::default());
+    server.on((answer, "hang"), |_: Incoming<R>| {
+        std::future::pending::<()>()
+    });
+    let count = called.clone();
+    server.once((answer, "once"), move |_: Incoming<R>| count.add());
+    let address = listen(&server).await;
+    let _peer = off_thread(move || {
+        let mut peer = RawPeer::connect(address);
+        // As many as may run, and one more that has a handler to itself.
+        peer.send(&message(answer, "hang", ""));
+        peer.send(&message(answer, "once", ""));
+        peer
+    })
+    .await;
+    eventually(&runtime, "it is called", || called.get() == 1).await;
+    assert!(!server.remove_once((answer, "once")));
 }

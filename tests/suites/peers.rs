@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::ends::{listen, message};
 use crate::raw_peer::RawPeer;
 use crate::runtimes::TestRuntime;
-use crate::waiting::{eventually, off_thread, soon};
+use crate::waiting::{Count, eventually, off_thread, soon};
 
 on_every_runtime![
     a_client_and_a_server_find_each_other_on_connecting,
@@ -26,6 +26,8 @@ on_every_runtime![
     a_peer_that_leaves_is_not_subscribed_any_more,
     without_an_id_peers_cannot_be_managed,
     a_peer_that_was_added_by_hand_is_known_to_every_connection,
+    a_server_that_is_connected_by_two_names_is_known_while_one_is,
+    a_handler_of_peer_messages_goes_when_peers_are_managed,
 ];
 
 fn management() -> PeerManagement {
@@ -278,4 +280,40 @@ async fn a_peer_that_was_added_by_hand_is_known_to_every_connection<
         eventually(&runtime, "the server notices", gone).await;
         assert_eq!(client.peers().len(), 1);
     }
+}
+
+async fn a_server_that_is_connected_by_two_names_is_known_while_one_is<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let server = server(&runtime);
+    server.manage_peers(management()).unwrap();
+    let address = listen(&server).await;
+    let client = client(&runtime, "client");
+    client.manage_peers(management()).unwrap();
+    // The same address, written in two ways.
+    let (one, other) = (address.to_string(), format!("127.1:{}", address.port()));
+    client.connect_to(one.as_str()).await.unwrap();
+    let link = client.connect_to(other.as_str()).await.unwrap();
+    assert_eq!(link.remote(), address);
+    eventually(&runtime, "found", || client.peers().len() == 1).await;
+    client.close_server(one.as_str()).await;
+    let echo = client.request("nobody").server(other.as_str());
+    echo.await.expect("an answer");
+    assert_eq!(client.peers().len(), 1);
+}
+
+async fn a_handler_of_peer_messages_goes_when_peers_are_managed<R: TestRuntime>(
+    runtime: R,
+) {
+    let server = server(&runtime);
+    let dropped = Count::default();
+    let held = dropped.when_dropped();
+    let key = (MessageType::ADVERTISE_PEER, PeerManagement::APP_ID);
+    server.on(key, move |_| {
+        let _ = &held;
+    });
+    server.manage_peers(management()).unwrap();
+    assert_eq!(dropped.get(), 1);
 }

@@ -21,6 +21,7 @@ on_every_runtime![
     whoever_waits_for_the_stop_is_told,
     a_server_that_was_shut_down_does_not_listen_again,
     connections_made_during_a_shutdown_do_not_outlive_it,
+    a_shutdown_that_is_dropped_ends_connections_all_the_same,
 ];
 
 /// How much later than its bound something may end on a loaded machine.
@@ -225,4 +226,15 @@ async fn connections_made_during_a_shutdown_do_not_outlive_it<R: TestRuntime>(
         }
         assert!(server.links().is_empty());
     }
+}
+
+async fn a_shutdown_that_is_dropped_ends_connections_all_the_same<R: TestRuntime>(
+    runtime: R,
+) {
+    let (server, _client, link) = ends::pair(&runtime).await;
+    let mut shutting_down = Box::pin(server.shutdown(LONG));
+    let _ = poll_once(&mut shutting_down);
+    drop(shutting_down);
+    soon(&runtime, server.stopped()).await;
+    soon(&runtime, link.closed()).await;
 }

@@ -1,6 +1,7 @@
 //! Subscriptions of a client: bounded streams that say what they lost, and that
 //! outlive a connection.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use netaio_driver::{
@@ -11,7 +12,7 @@ use netaio_driver::{
 
 use crate::ends::{client, client_builder, connected, listen, message};
 use crate::runtimes::TestRuntime;
-use crate::waiting::{Count, eventually, soon, spawn};
+use crate::waiting::{Count, eventually, poll_once, soon, spawn};
 
 on_every_runtime![
     a_slow_reader_loses_the_oldest_and_is_told_how_many,
@@ -29,6 +30,10 @@ on_every_runtime![
     a_reconnect_that_is_given_up_ends_subscriptions,
     to_connect_again_by_hand_needs_a_new_subscription,
     a_refused_subscription_leaves_nothing_behind,
+    a_subscription_ends_when_its_client_closes_whoever_connects_next,
+    a_subscription_ends_with_a_reconnect_that_is_not_begun,
+    a_handler_that_holds_a_subscription_may_be_replaced_by_one,
+    the_applications_own_handler_outlives_a_subscription,
 ];
 
 async fn hub<R: TestRuntime>(runtime: &R) -> (TcpServer<R>, String) {
@@ -385,4 +390,74 @@ async fn a_refused_subscription_leaves_nothing_behind<R: TestRuntime>(runtime: R
         matches!(refused, Err(RequestError::NotConnected)),
         "{refused:?}"
     );
+}
+
+async fn a_subscription_ends_when_its_client_closes_whoever_connects_next<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let (_server, address) = hub(&runtime).await;
+    let (client, _) = connected(&runtime, address.parse().unwrap()).await;
+    let mut news = client.subscribe("news").await.unwrap();
+    let mut closing = Box::pin(client.close());
+    let closed = poll_once(&mut closing).is_ready();
+    let mut connecting = Box::pin(client.connect());
+    assert!(poll_once(&mut connecting).is_pending());
+    if !closed {
+        soon(&runtime, closing).await;
+    }
+    drop(connecting);
+    assert_eq!(soon(&runtime, news.next()).await, None);
+    let end = SubscriptionEnd::Disconnected(CloseReason::Local);
+    assert_eq!(news.end(), Some(end));
+}
+
+async fn a_subscription_ends_with_a_reconnect_that_is_not_begun<R: TestRuntime>(
+    runtime: R,
+) {
+    let (server, address) = hub(&runtime).await;
+    server.on((MessageType::REQUEST_URI, "silence"), |_| ());
+    let (client, link) = connected(&runtime, address.parse().unwrap()).await;
+    // Its future is dropped before anybody has polled it.
+    let handler = at_once().into_handler();
+    client.set_timeout_handler(move |event| drop(handler(event)));
+    let mut news = client.subscribe("news").await.unwrap();
+    let silence = client.request("silence").timeout(Duration::from_millis(30));
+    assert!(silence.await.unwrap_err().is_timeout());
+    soon(&runtime, link.closed()).await;
+    assert_eq!(soon(&runtime, news.next()).await, None);
+}
+
+async fn a_handler_that_holds_a_subscription_may_be_replaced_by_one<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let (_server, address) = hub(&runtime).await;
+    let (client, _) = connected(&runtime, address.parse().unwrap()).await;
+    let weather = Mutex::new(client.subscribe("weather").await.unwrap());
+    let waits = weather.lock().unwrap().waiting();
+    client.on((MessageType::NOTIFY_URI, "news"), move |_: Incoming<R>| {
+        assert_eq!(weather.lock().unwrap().waiting(), waits);
+    });
+    let subscribing = spawn(&runtime, client.subscribe("news").into_future());
+    assert!(soon(&runtime, subscribing.join()).await.is_ok());
+}
+
+async fn the_applications_own_handler_outlives_a_subscription<R: TestRuntime>(
+    runtime: R,
+) {
+    let (server, address) = hub(&runtime).await;
+    let (client, _) = connected(&runtime, address.parse().unwrap()).await;
+    let mut news = client.subscribe("news").await.unwrap();
+    let handled = Count::default();
+    let count = handled.clone();
+    client.on((MessageType::NOTIFY_URI, "news"), move |_: Incoming<R>| {
+        count.add();
+    });
+    news.unsubscribe().await.unwrap();
+    let note = message(MessageType::NOTIFY_URI, "news", "");
+    server.links()[0].send(note).await.unwrap();
+    eventually(&runtime, "it is handled", || handled.get() == 1).await;
 }
