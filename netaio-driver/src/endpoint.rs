@@ -22,6 +22,8 @@ pub(crate) struct Endpoint<I> {
     /// Counts changes of the routes, so that a connection sees at a glance
     /// whether its snapshot is stale.
     version: AtomicU64,
+    /// What is known of the routes by those who have to look anew.
+    stale: Snapshot<I>,
     /// How many lines are logged about what peers and handlers do.
     pub(crate) log: Arc<LogLimit>,
     auth_error: Mutex<Option<Arc<AuthErrorHandler>>>,
@@ -80,6 +82,11 @@ impl<I> Endpoint<I> {
                 snapshot: None,
             }),
             version: AtomicU64::new(0),
+            stale: Snapshot {
+                version: u64::MAX,
+                router: Arc::default(),
+                handlers: Arc::default(),
+            },
             auth_error: Mutex::default(),
             ended: Mutex::default(),
         }
@@ -162,6 +169,11 @@ impl<I> Endpoint<I> {
 
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
+    }
+
+    /// No routes and no handlers, of no version: for those who will look anew.
+    pub(crate) fn stale_snapshot(&self) -> Snapshot<I> {
+        self.stale.clone()
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot<I> {
@@ -307,13 +319,6 @@ impl<I> Routes<I> {
 }
 
 impl<I> Snapshot<I> {
-    /// Holds no handlers any more.
-    pub(crate) fn forget(&mut self) {
-        if !self.handlers.is_empty() {
-            self.handlers = Arc::default();
-        }
-    }
-
     pub(crate) fn handler(&self, id: HandlerId) -> Option<&Registered<I>> {
         self.handlers.get(&id)
     }

@@ -255,7 +255,7 @@ macro_rules! handler_methods {
 
         /// Removes the lasting handler of a key; `false` if there is none. It is
         /// called no more from now on. What it has captured is dropped once each
-        /// connection has seen that: an idle one does when something next comes.
+        /// connection that does something has seen that.
         pub fn remove(&self, key: impl Into<RouteKey>) -> bool {
             self.inner.endpoint.remove(&key.into())
         }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use netaio_proto::{
     EndpointConfig, Instant, KnownPeer, Layers, Message, Peer, PeerError, PeerEvent,
-    PeerManagement, Peers,
+    PeerManagement, Peers, canonical_address,
 };
 
 use crate::endpoint::lock;
@@ -90,6 +90,7 @@ impl SharedPeers {
         peer: Peer,
         address: SocketAddr,
     ) -> (Result<(), PeerError>, Vec<PeerEvent>) {
+        let address = canonical_address(address);
         self.change(|peers| peers.add(now, peer, address))
     }
 
@@ -106,7 +107,7 @@ impl SharedPeers {
     }
 
     pub(crate) fn at(&self, address: SocketAddr) -> Option<KnownPeer> {
-        lock(&self.peers).at(address).cloned()
+        lock(&self.peers).at(canonical_address(address)).cloned()
     }
 
     pub(crate) fn events(&self) -> PeerEvents {

@@ -100,6 +100,13 @@ impl<R: Runtime, I> Handlers<R, I> {
         }
     }
 
+    /// Holds no routes and handlers until they are looked at again: then they have
+    /// changed. Gives what the routes are until then.
+    pub(crate) fn forget_routes(&mut self) -> Arc<Router> {
+        self.snapshot = self.endpoint.stale_snapshot();
+        self.router()
+    }
+
     /// The routes as they are known.
     pub(crate) fn router(&self) -> Arc<Router> {
         Arc::clone(&self.snapshot.router)
@@ -317,7 +324,7 @@ impl<R: Runtime, I> Handlers<R, I> {
     pub(crate) fn clear(&mut self) {
         self.running = None;
         self.replaced.forget();
-        self.snapshot.forget();
+        self.snapshot = self.endpoint.stale_snapshot();
     }
 }
 

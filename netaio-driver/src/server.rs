@@ -578,7 +578,15 @@ impl<R: Runtime> Inner<R> {
     async fn accept(self: &Arc<Self>, listener: &R::TcpListener) -> io::Result<()> {
         self.has_room().await;
         let (stream, remote) = self.runtime.accept(listener).await?;
-        if lock(&self.admission).admit(remote) {
+        // Another listening socket may have taken the last place.
+        let admitted = loop {
+            self.has_room().await;
+            let mut admission = lock(&self.admission);
+            if admission.has_room() {
+                break admission.admit(remote);
+            }
+        };
+        if admitted {
             self.serve(stream, remote)?;
         } else {
             self.refused(remote);

@@ -516,3 +516,34 @@ fn a_claim_goes_with_its_connection_and_there_are_only_so_many() {
     peers.disconnected(host(4));
     assert!(peers.is_empty(), "further ones were not kept");
 }
+
+#[test]
+fn who_says_many_ids_on_one_stream_is_known_by_the_last() {
+    let mut peers = on_streams(&Limits::default());
+    let from = host(2);
+    for id in ["one", "two", "three"] {
+        let peer = Peer::new(id, "data");
+        let bytes = peer_message(MessageType::ADVERTISE_PEER, &peer);
+        let message = decoded(&bytes);
+        assert!(peers.receive(at(0), from, &message).is_some());
+    }
+    let lost: Vec<_> = std::iter::from_fn(|| peers.poll_event())
+        .filter(|event| matches!(event, PeerEvent::Lost { .. }))
+        .map(|event| in_words(&event))
+        .collect();
+    assert_eq!(lost.len(), 2, "{lost:?}");
+    assert_eq!(peers.len(), 1);
+    peers.disconnected(from);
+    assert!(peers.is_empty());
+}
+
+#[test]
+fn an_empty_id_is_none() {
+    let nobody = Peer::new("", "data");
+    let mut peers = table(&Limits::default());
+    let added = peers.add(at(0), nobody.clone(), host(2));
+    assert_eq!(added, Err(PeerError::NoId));
+    let mut peers = Peers::new(&Limits::default(), Some(nobody.into()), [1; 32]);
+    let managed = peers.manage(at(0), management());
+    assert_eq!(managed, Err(PeerError::NoLocalPeer));
+}

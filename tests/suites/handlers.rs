@@ -38,6 +38,7 @@ on_every_runtime![
     a_handler_that_panics_when_it_is_dropped_leaves_nothing_behind,
     a_client_that_is_dropped_drops_handlers_that_hold_its_connections,
     a_handler_of_one_message_is_not_passed_over,
+    a_connection_that_rests_holds_no_handler_that_is_removed,
 ];
 
 const REQUEST: MessageType = MessageType::REQUEST_URI;
@@ -621,4 +622,22 @@ async fn a_handler_of_one_message_is_not_passed_over<R: TestRuntime>(runtime: R)
     .await;
     eventually(&runtime, "it is called", || called.get() == 1).await;
     assert!(!server.remove_once((answer, "once")));
+}
+
+async fn a_connection_that_rests_holds_no_handler_that_is_removed<R: TestRuntime>(
+    runtime: R,
+) {
+    let (server, client, _link) = ends::pair(&runtime).await;
+    let dropped = Count::default();
+    let held = dropped.when_dropped();
+    server.on((REQUEST, "held"), move |m: Incoming<R>| {
+        let _ = &held;
+        m.respond("")
+    });
+    client.request("held").await.unwrap();
+    assert!(server.remove((REQUEST, "held")));
+    eventually(&runtime, "it is dropped", || dropped.get() == 1).await;
+    let reply = client.request("held").await.unwrap();
+    assert_eq!(reply.message_type(), MessageType::NOT_FOUND);
+    assert!(client.request("echo").await.is_ok());
 }

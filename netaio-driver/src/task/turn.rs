@@ -577,7 +577,16 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         if let Some(decoder) = &mut self.decoder {
             decoder.shrink();
         }
+        // The next turn looks at them again. Many that rest would keep what routes
+        // there were when each last did something, and handlers that are removed.
+        let router = self
+            .dispatches
+            .is_empty()
+            .then(|| self.handlers.forget_routes());
         let mut state = link.lock();
+        if let Some(router) = router {
+            state.connection.set_router(router);
+        }
         if state.connection.pending() == 0 && self.handlers.is_empty() {
             state.release();
         }

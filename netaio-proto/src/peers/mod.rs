@@ -384,7 +384,8 @@ impl Peers {
         peer: Peer,
         address: SocketAddr,
     ) -> Result<(), PeerError> {
-        let id = peer.id.clone().ok_or(PeerError::NoId)?;
+        let id = peer.id.clone().filter(|id| !id.is_empty());
+        let id = id.ok_or(PeerError::NoId)?;
         if let Some(entry) = self.by_id.get(&id)
             && entry.known.addresses.len() >= self.most_addresses
             && !entry.known.addresses.contains(&address)
@@ -406,17 +407,35 @@ impl Peers {
     /// by no other is lost.
     pub fn disconnected(&mut self, address: SocketAddr) {
         self.claims.remove(&address);
-        let Some(id) = self.by_address.remove(&address) else {
-            return;
-        };
-        let Some(entry) = self.by_id.get_mut(&id) else {
+        if let Some(id) = self.by_address.remove(&address) {
+            self.leave(&id, address);
+        }
+    }
+
+    /// A peer is at this address no more: it is lost if it is at no other.
+    fn leave(&mut self, id: &Bytes, address: SocketAddr) {
+        let Some(entry) = self.by_id.get_mut(id) else {
             return;
         };
         if entry.known.addresses.len() > 1 {
             entry.known.addresses.retain(|known| *known != address);
         } else {
-            self.lose(&id, LossReason::Disconnected);
+            self.lose(id, LossReason::Disconnected);
         }
+    }
+
+    /// Another peer may have spoken from there before: over a stream that one has
+    /// gone, or nothing would ever end it.
+    fn take_place(&mut self, id: &Bytes, address: SocketAddr) {
+        let managed = self.managed.as_ref();
+        if managed.is_some_and(|managed| managed.by.every.is_none())
+            && let Some(before) = self.by_address.get(&address).cloned()
+            && before != *id
+            && self.get(&before).is_some_and(|known| !known.pinned)
+        {
+            self.leave(&before, address);
+        }
+        self.by_address.insert(address, id.clone());
     }
 
     /// The peer with this id.
@@ -455,7 +474,7 @@ impl Peers {
     fn identity(&self) -> Result<&Peer, PeerError> {
         let local = self.local.as_deref();
         local
-            .filter(|local| local.id.is_some())
+            .filter(|local| local.id.as_ref().is_some_and(|id| !id.is_empty()))
             .ok_or(PeerError::NoLocalPeer)
     }
 
@@ -484,17 +503,17 @@ impl Peers {
             known.addresses.push(address);
             changed = true;
         }
-        if known.addresses.contains(&address) {
-            // Another peer may have spoken from there meanwhile.
-            self.by_address.insert(address, id.clone());
-        }
+        let is_there = known.addresses.contains(&address);
         if pinned && !known.pinned {
             known.pinned = true;
             self.order.remove(&(entry.since, id.clone()));
         }
-        if changed {
-            let known = known.clone();
-            self.tell(PeerEvent::Updated(known));
+        let updated = changed.then(|| known.clone());
+        if is_there {
+            self.take_place(&id, address);
+        }
+        if let Some(updated) = updated {
+            self.tell(PeerEvent::Updated(updated));
         }
         Some(())
     }
@@ -517,7 +536,7 @@ impl Peers {
             last_seen: now,
             pinned,
         };
-        self.by_address.insert(address, id.clone());
+        self.take_place(&id, address);
         if !pinned {
             self.order.insert((now, id.clone()));
         }
