@@ -207,6 +207,16 @@ macro_rules! handler_methods {
         /// nothing but its own reply (and, towards clients that send no request
         /// ids, later replies for the same URI). One that panics is answered with
         /// `ERROR`.
+        ///
+        /// All handlers of a connection run in its task, one at a time: what
+        /// computes or blocks for long belongs on a thread or a task of its own,
+        /// which the handler awaits. If the connection is cut, the futures of its
+        /// handlers are dropped where they wait: what must not be left half done
+        /// belongs in a task of its own too.
+        ///
+        /// What is returned is sent whatever its type. If the other end has a
+        /// handler that answers that type likewise (a `NOTIFY_URI` for a
+        /// `NOTIFY_URI`), the two go on without end.
         pub fn on<F, O, K>(&self, key: impl Into<RouteKey>, handler: F)
         where
             F: Fn($incoming) -> O + Send + Sync + 'static,

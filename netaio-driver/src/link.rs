@@ -35,6 +35,11 @@ use crate::wall_clock::WallClock;
 /// A client has one per server, a server one per client, and both can send
 /// messages and requests over theirs. Cheap to clone; holding one does not keep
 /// the connection open.
+///
+/// What both ends send is read in order. While as many requests of the other end as
+/// `Limits::max_in_flight` allows are unanswered and one more waits, what comes behind
+/// that one waits too. So a handler that awaits an answer of its own caller may wait
+/// in vain, if that caller has more requests under way than the bound.
 pub struct Link<R: Runtime> {
     shared: Arc<Shared<R>>,
 }

@@ -17,6 +17,8 @@ pub(crate) enum Topic {
     TooManyHandlers,
     ReplyNotSent,
     ConnectionRefused,
+    HeldUp,
+    NotSent,
     TimeoutHandlerFailed,
 }
 

@@ -26,7 +26,10 @@ use crate::server_name::ServerName;
 /// turns such a one into an error.
 ///
 /// Cancel safe in this sense: dropping the future gives the request up and
-/// leaves nothing behind. Whether the peer has acted on it cannot be known.
+/// leaves nothing behind on this side. Whether the peer has acted on it cannot be
+/// known: its handler, if it has begun, runs to its end, and the request counts
+/// there until then (`Limits::max_in_flight`; a server bounds that with
+/// `Limits::handler_timeout`).
 #[must_use = "a request does nothing unless it is awaited"]
 pub struct RequestBuilder<R: Runtime> {
     target: Target<R>,

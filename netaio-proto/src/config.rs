@@ -47,6 +47,10 @@ pub struct EndpointConfig {
 /// which a client's first request of this kind is enough if the interval is
 /// shorter.
 ///
+/// A peer that works on as many requests as it takes at a time (this library: 256)
+/// reads no more until one is answered, and gives no sign until then. If so many are
+/// asked of it, let all misses together be longer than they take.
+///
 /// Nothing is asked through an own layer that is costly, such as one with proof of
 /// work: it would have to be made where the clock is looked at.
 ///

@@ -24,7 +24,11 @@ pub struct Limits {
     pub max_pending: usize,
     /// Requests of the peer that have been dispatched but not yet answered. At
     /// the bound no further request is decoded, and the peer is not read from
-    /// while one waits. A node drops requests that come then. Default: 256.
+    /// while one waits: what comes behind it waits as well, answers to requests of
+    /// ours and to `Keepalive` included. One that the peer has given up counts
+    /// until it is answered. A node drops requests that come then, whoever sends
+    /// them, and counts them as `Counters::ignored`. Default: 256; 0 lets nothing
+    /// pass.
     pub max_in_flight: usize,
     /// Bytes of the messages that are in flight. At the bound as for
     /// `max_in_flight`; one message is taken in whatever its length. Default:

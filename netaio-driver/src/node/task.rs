@@ -20,6 +20,7 @@ use super::IncomingDatagram;
 use super::shared::{NodeHandle, NodeState, Stage};
 use crate::alarm::Alarm;
 use crate::handler::guarded;
+use crate::log_limit::Topic;
 use crate::running::Handlers;
 use crate::runtime::{DatagramSocket, Runtime};
 use crate::timeout::TimedOut;
@@ -291,7 +292,10 @@ impl<R: Runtime> Worker<R> {
                 // It is lost, as any datagram may be: nobody listens there, the
                 // network is down, or does not carry one that long.
                 Poll::Ready(Err(error)) => {
-                    tracing::debug!(?datagram, %error, "not sent");
+                    if node.endpoint.log.allows(Topic::NotSent) {
+                        let to = datagram.to;
+                        tracing::warn!(%to, %error, "a datagram is not sent");
+                    }
                 }
             }
             self.outgoing.pop_front();

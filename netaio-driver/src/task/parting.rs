@@ -7,6 +7,7 @@ use netaio_proto::{CloseReason, Instant};
 
 use super::{TURNS, Worker};
 use crate::link::Link;
+use crate::log_limit::Topic;
 use crate::runtime::{ByteStream, Runtime};
 
 /// How long the peer of a connection that ends in order may take to read what
@@ -87,7 +88,13 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
             return;
         }
         let reason = &parting.reason;
-        tracing::debug!(remote = %link.remote(), %reason, "disconnected");
+        let remote = link.remote();
+        if *reason == CloseReason::HeldUp
+            && link.shared().endpoint.log.allows(Topic::HeldUp)
+        {
+            tracing::warn!(%remote, "no handler has answered for long: disconnected");
+        }
+        tracing::debug!(%remote, %reason, "disconnected");
         {
             let mut state = link.lock();
             state.set_closed(&link.shared().endpoint, reason.clone());

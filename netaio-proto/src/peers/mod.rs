@@ -89,7 +89,7 @@ pub enum PeerError {
     /// The endpoint has no peer identity of its own, or one without an id.
     #[error("the endpoint has no peer id of its own")]
     NoLocalPeer,
-    /// A peer without an id is nobody.
+    /// A peer without an id, or with an empty one, is nobody.
     #[error("the peer has no id")]
     NoId,
     /// The endpoint's own peer cannot be packed.
