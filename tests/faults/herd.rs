@@ -25,7 +25,7 @@ const WINDOW: Duration = Duration::from_millis(100);
 #[test]
 fn r07_clients_of_a_killed_server_are_back_soon_and_not_all_at_once() {
     // When they come depends on this machine too; when they mean to does not.
-    killed_again_and_again(150, 2, 2);
+    killed_again_and_again(300, 2, 2);
 }
 
 #[test]
