@@ -298,6 +298,19 @@ impl<R: Runtime> Link<R> {
 
     // --- for the rest of the driver ---
 
+    /// Looks again whenever room came free or messages came in, until something is
+    /// found or the connection is over.
+    pub(crate) async fn look_until<T>(
+        &self,
+        mut look: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
+        let look = || match self.close_reason() {
+            Some(_) => Some(None),
+            None => look().map(Some),
+        };
+        self.shared.changed.wait_for(look).await
+    }
+
     /// Gives up a request that nobody waits for any more.
     pub(crate) fn leave(&self, waiter: usize, request: RequestId) {
         let mut state = self.lock();

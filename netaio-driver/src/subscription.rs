@@ -475,6 +475,19 @@ impl ClientSubscriptions {
         Some((tell(subscribed.options), removed))
     }
 
+    /// Does something under the lock, unless there is a subscription with this key.
+    pub(crate) fn unless_wanted(
+        &self,
+        key: &Key,
+        act: impl FnOnce() -> Option<()>,
+    ) -> Option<()> {
+        let state = lock(&self.state);
+        match state.by_key.contains_key(key) {
+            true => Some(()),
+            false => act(),
+        }
+    }
+
     /// Ends all of them.
     pub(crate) fn end_all(&self, end: &SubscriptionEnd) {
         let all = std::mem::take(&mut lock(&self.state).by_key);

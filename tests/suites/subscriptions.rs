@@ -10,7 +10,7 @@ use netaio_driver::{
     TcpClient, TcpServer,
 };
 
-use crate::ends::{client, client_builder, connected, listen, message};
+use crate::ends::{client, client_builder, connected, limits, listen, message};
 use crate::runtimes::TestRuntime;
 use crate::waiting::{Count, eventually, poll_once, soon, spawn};
 
@@ -34,6 +34,7 @@ on_every_runtime![
     a_subscription_ends_with_a_reconnect_that_is_not_begun,
     a_handler_that_holds_a_subscription_may_be_replaced_by_one,
     the_applications_own_handler_outlives_a_subscription,
+    to_unsubscribe_waits_for_room_unless_it_is_wanted_again,
 ];
 
 async fn hub<R: TestRuntime>(runtime: &R) -> (TcpServer<R>, String) {
@@ -460,4 +461,32 @@ async fn the_applications_own_handler_outlives_a_subscription<R: TestRuntime>(
     let note = message(MessageType::NOTIFY_URI, "news", "");
     server.links()[0].send(note).await.unwrap();
     eventually(&runtime, "it is handled", || handled.get() == 1).await;
+}
+
+async fn to_unsubscribe_waits_for_room_unless_it_is_wanted_again<R: TestRuntime>(
+    runtime: R,
+) {
+    let (server, address) = hub(&runtime).await;
+    server.on((MessageType::CREATE_URI, "much"), |_: Incoming<R>| ());
+    let limits = limits(|limits| limits.max_outgoing = 1_000);
+    let client = client_builder(&runtime, address.parse().unwrap());
+    let client = client.limits(limits).build();
+    let link = client.connect().await.unwrap();
+    for again in [false, true] {
+        let news = client.subscribe("news").await.unwrap();
+        assert_eq!(server.subscribers("news").len(), 1);
+        // On one thread nothing is written before this task waits.
+        let much = message(MessageType::CREATE_URI, "much", [0; 50_000]);
+        link.send(much).await.unwrap();
+        drop(news);
+        if again {
+            let _news = client.subscribe("news").await.unwrap();
+            // What was sent before is there when this is answered.
+            client.request("nobody").await.unwrap();
+            assert_eq!(server.subscribers("news").len(), 1);
+        } else {
+            let gone = || server.subscribers("news").is_empty();
+            eventually(&runtime, "it has ended", gone).await;
+        }
+    }
 }

@@ -1,12 +1,13 @@
 //! A client and its subscriptions: how they are made, renewed and ended.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use netaio_proto::{
     CloseReason, Message, MessageType, Request, RequestError, SendError,
 };
 
-use super::{Inner, TcpClient};
+use super::{Inner, TcpClient, WeakTcpClient};
 use crate::handler::{Incoming, erase};
 use crate::link::{Link, Submitted};
 use crate::reply::ReplyFuture;
@@ -87,11 +88,7 @@ impl<R: Runtime> TcpClient<R> {
             Submitted::Sent(reply) => Some(reply),
             Submitted::NotNow(request, SendError::OutgoingFull { .. }) => {
                 let Inner { runtime, tasks, .. } = &*self.inner;
-                let deadline = runtime.now() + options.timeout;
-                let later = async move {
-                    // Without a confirmation there is nothing to be done.
-                    let _ = link.request_when_possible(*request, deadline).await;
-                };
+                let later = unsubscribe_later(self.downgrade(), link, key, request);
                 tasks.spawn(runtime, "unsubscribing", later);
                 None
             }
@@ -186,5 +183,35 @@ impl<R: Runtime> TcpClient<R> {
                 drop(self.remove_subscription(&key, &queue));
             }
         }
+    }
+}
+
+/// Tells a server that nothing of a URI is wanted any more, once there is room for
+/// that; unless it is wanted again by then, or the connection is over.
+fn unsubscribe_later<R: Runtime>(
+    client: WeakTcpClient<R>,
+    link: Link<R>,
+    key: &Key,
+    request: Box<Request>,
+) -> impl Future<Output = ()> + Send + use<R> {
+    let key = key.clone();
+    let mut unsent = Some(request);
+    async move {
+        let look = || {
+            let client = client.upgrade()?;
+            let mut send = || {
+                let request = unsent.take()?;
+                match link.clone().try_request(*request, None) {
+                    Submitted::NotNow(again, SendError::OutgoingFull { .. }) => {
+                        unsent = Some(again);
+                        None
+                    }
+                    // Nobody waits for the confirmation.
+                    _ => Some(()),
+                }
+            };
+            client.inner.subscriptions.unless_wanted(&key, &mut send)
+        };
+        link.look_until(look).await;
     }
 }

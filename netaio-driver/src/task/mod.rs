@@ -23,6 +23,7 @@ use self::turn::Turn;
 use crate::alarm::Alarm;
 use crate::handler::Incoming;
 use crate::link::Link;
+use crate::log_limit::Topic;
 use crate::running::Handlers;
 use crate::runtime::{ByteStream, Runtime};
 use crate::timeout::TimedOut;
@@ -219,9 +220,10 @@ impl<R: Runtime, S> Drop for ConnectionTask<R, S> {
                 self.worker.timeouts.push(late);
             }
         }
-        if std::thread::panicking() {
+        let log = &self.link.shared().endpoint.log;
+        if std::thread::panicking() && log.allows(Topic::HandlerPanicked) {
             let remote = self.link.remote();
-            tracing::error!(%remote, "a plugin or waker panicked: disconnected");
+            tracing::error!(%remote, "the task of a connection panicked");
         }
         {
             let mut state = self.link.lock();
