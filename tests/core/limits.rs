@@ -80,6 +80,22 @@ fn r16_what_waits_for_room_is_due_as_soon_as_there_is_some() {
 }
 
 #[test]
+fn what_waited_and_comes_too_late_is_not_due_for_ever() {
+    let mut server = server(
+        limited(Limits {
+            max_in_flight: 1,
+            ..Limits::default()
+        }),
+        routes(),
+    );
+    server.handle_input(at(0), &[never(), echo()].concat());
+    assert_eq!(poll_all(&mut server).len(), 1, "the other one waits");
+    server.shutdown(at(1), Duration::from_secs(5));
+    assert!(server.poll_action().is_none());
+    assert_eq!(server.poll_timeout(), Some(at(5_001)));
+}
+
+#[test]
 fn an_accepted_connection_that_sends_nothing_is_closed() {
     let mut server = plain_server();
     assert_closes(&mut server, 10_000, &CloseReason::HeaderTimeout);

@@ -161,6 +161,7 @@ impl Connection {
             let awaited = kind.is_custom() && self.exchange.requests.live() > 0;
             if !kind.is_reply() && !awaited {
                 // Shutting down: it comes too late to be accepted.
+                self.held_up = None;
                 self.decoder.skip_frame();
                 self.restart_frame_timer();
                 return Input::TooLate;

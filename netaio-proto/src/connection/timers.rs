@@ -56,7 +56,8 @@ impl Connection {
         if self.is_closing() {
             return None;
         }
-        if self.held_up.is_some() && !self.holds_up() {
+        let waited = self.held_up.is_some() && self.decoder.has_frame();
+        if waited && !self.holds_up() {
             return Some(self.exchange.now);
         }
         let limits = &self.exchange.config.limits;
