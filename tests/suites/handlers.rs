@@ -14,7 +14,7 @@ use crate::ends::{self, connected, limits, listen, message, only_link};
 use crate::raw_peer::{RawPeer, listener};
 use crate::runtimes::TestRuntime;
 use crate::waiting::{
-    Count, LONG, eventually, fail, off_thread, soon, spawn, within,
+    Count, LONG, eventually, fail, off_thread, sleep, soon, spawn, within,
 };
 
 on_every_runtime![
@@ -635,6 +635,8 @@ async fn a_connection_that_rests_holds_no_handler_that_is_removed<R: TestRuntime
         m.respond("")
     });
     client.request("held").await.unwrap();
+    // It rests before that: later than now it does nothing by itself.
+    sleep(&runtime, Duration::from_millis(200)).await;
     assert!(server.remove((REQUEST, "held")));
     eventually(&runtime, "it is dropped", || dropped.get() == 1).await;
     let reply = client.request("held").await.unwrap();
