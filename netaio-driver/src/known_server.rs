@@ -37,6 +37,8 @@ struct State<R: Runtime> {
     stage: Stage,
     /// The connection that is there, or that was there last.
     link: Option<Link<R>>,
+    /// Connections before it that are not over yet.
+    parting: Vec<Link<R>>,
     /// It came as a stream that somebody else had connected, and cannot be made
     /// again by connecting to the server's name.
     foreign: bool,
@@ -63,6 +65,7 @@ impl<R: Runtime> KnownServer<R> {
                 options: ServerOptions::default(),
                 stage: Stage::Apart,
                 link: None,
+                parting: Vec::new(),
                 foreign: false,
                 attempts: None,
             }),
@@ -97,6 +100,18 @@ impl<R: Runtime> KnownServer<R> {
     /// The connection that is there, or that was there last.
     pub(crate) fn last_link(&self) -> Option<Link<R>> {
         lock(&self.state).link.clone()
+    }
+
+    /// All connections to the server that are not over; one that is may be among
+    /// them.
+    pub(crate) fn links(&self) -> Vec<Link<R>> {
+        let state = lock(&self.state);
+        state.link.iter().chain(&state.parting).cloned().collect()
+    }
+
+    /// Connections that are given up or replaced, and not over yet.
+    pub(crate) fn parting(&self) -> Vec<Link<R>> {
+        lock(&self.state).parting.clone()
     }
 
     /// Waits while a connection is being made, or is coming to its end; gives
@@ -158,7 +173,7 @@ impl<R: Runtime> KnownServer<R> {
         }
     }
 
-    /// Notes a new connection; gives the one before it. One that comes of an
+    /// Notes a new connection; gives the one before it, if that is not over. One that comes of an
     /// `attempt` which is no longer wanted is an `Interrupted` error.
     pub(crate) fn install(
         &self,
@@ -175,7 +190,10 @@ impl<R: Runtime> KnownServer<R> {
         state.foreign = attempt.is_none();
         // Before it can be lost again.
         state.attempts = attempts;
-        Ok(state.link.replace(link))
+        let old = state.link.replace(link);
+        let old = old.filter(|old| !old.is_closed());
+        state.parting.extend(old.clone());
+        Ok(old)
     }
 
     /// Notes that a connection is over. With an id, takes it upon the caller
@@ -187,6 +205,7 @@ impl<R: Runtime> KnownServer<R> {
     ) -> Option<Attempt<R>> {
         let attempt = {
             let mut state = lock(&self.state);
+            state.parting.retain(|other| !other.is_same(link));
             let own = state.link.as_ref().is_some_and(|own| own.is_same(link));
             if !own || state.stage != Stage::Connected {
                 return None;
@@ -215,12 +234,14 @@ impl<R: Runtime> KnownServer<R> {
         (now.duration_since(made) < settled).then_some(attempts)
     }
 
-    /// Wants no connection any more; gives the one that is there.
+    /// Wants no connection any more; gives the one that is there, if it is not over.
     pub(crate) fn give_up(&self) -> Option<Link<R>> {
         let link = {
             let mut state = lock(&self.state);
             state.stage = Stage::Apart;
-            state.link.take()
+            let link = state.link.take().filter(|link| !link.is_closed());
+            state.parting.extend(link.clone());
+            link
         };
         self.notify();
         link

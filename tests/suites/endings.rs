@@ -32,6 +32,7 @@ on_every_runtime![
     dropping_the_server_closes_its_connections,
     closing_the_client_flushes_what_it_sent,
     closing_the_client_fails_its_pending_requests,
+    closing_the_client_waits_for_what_is_still_written,
     a_plugin_that_panics_leaves_no_reply_that_came_before_untold,
     a_plugin_that_panics_leaves_no_timeout_untold,
 ];
@@ -433,6 +434,35 @@ async fn closing_the_client_fails_its_pending_requests<R: TestRuntime>(runtime: 
             .await
             .is_some()
     );
+}
+
+/// Whoever closes it once more, too; and what it does until then is counted.
+async fn closing_the_client_waits_for_what_is_still_written<R: TestRuntime>(
+    runtime: R,
+) {
+    let listener = listener();
+    let address = listener.local_addr().unwrap();
+    let (client, link) = connected(&runtime, address).await;
+    for _ in 0..100 {
+        let message = message(MessageType::PUBLISH_URI, "count", [7; 60_000]);
+        link.send(message).await.unwrap();
+    }
+    let mut first = Box::pin(client.close());
+    let mut second = Box::pin(client.close());
+    let short = Duration::from_millis(50);
+    assert!(within(&runtime, short, &mut first).await.is_none());
+    assert!(within(&runtime, short, &mut second).await.is_none());
+    assert_eq!(client.counters().frames_out, 100);
+    let reading = off_thread(move || {
+        let mut peer = RawPeer::accept(&listener);
+        for _ in 0..100 {
+            peer.receive().expect("a message");
+        }
+    });
+    let closing = futures_util::future::join3(reading, first, second);
+    soon(&runtime, closing).await;
+    assert_eq!(link.close_reason(), Some(CloseReason::Local));
+    assert_eq!(client.counters().frames_out, 100);
 }
 
 async fn dropping_the_server_closes_its_connections<R: TestRuntime>(runtime: R) {

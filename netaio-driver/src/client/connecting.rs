@@ -155,7 +155,7 @@ impl<R: Runtime> TcpClient<R> {
         // In this order, or one that is added meanwhile would be missed.
         let known = self.inner.peers.at(link.remote());
         link.set_peer(known.map(|known| known.peer));
-        if let Some(old) = old.filter(|old| !old.is_closed()) {
+        if let Some(old) = old {
             old.abort(CloseReason::Local);
         }
         tracing::debug!(server = %server.name(), %remote, "connected");

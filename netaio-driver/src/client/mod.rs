@@ -243,7 +243,8 @@ impl<R: Runtime> TcpClient<R> {
         let Some(server) = self.known_server(&name) else {
             return;
         };
-        if let Some(link) = self.begin_close(&server) {
+        self.begin_close(&server);
+        for link in server.parting() {
             link.closed().await;
         }
     }
@@ -251,22 +252,22 @@ impl<R: Runtime> TcpClient<R> {
     /// Closes the connections to all servers, as [`close`](Self::close).
     pub async fn close_all(&self) {
         let servers: Vec<_> = lock(&self.inner.servers).values().cloned().collect();
-        let links = servers.iter().filter_map(|s| self.begin_close(s));
-        for link in links.collect::<Vec<_>>() {
+        for server in &servers {
+            self.begin_close(server);
+        }
+        for link in servers.iter().flat_map(|server| server.parting()) {
             link.closed().await;
         }
     }
 
-    /// Wants no connection to a server any more; gives the one that is closing.
-    fn begin_close(&self, server: &KnownServer<R>) -> Option<Link<R>> {
-        let link = server.give_up();
-        if let Some(link) = &link {
-            self.inner.say_farewell(link);
+    /// Wants no connection to a server any more; the one that is there is closing.
+    fn begin_close(&self, server: &KnownServer<R>) {
+        if let Some(link) = server.give_up() {
+            self.inner.say_farewell(&link);
             link.finish_within(CLOSE_WITHIN);
         }
         // Even if somebody connects again before it is over.
         self.end_subscriptions(server.name(), &CloseReason::Local);
-        link
     }
 
     /// What happens to the client's connections, from now on.
@@ -278,7 +279,7 @@ impl<R: Runtime> TcpClient<R> {
     pub fn counters(&self) -> Counters {
         let open = || {
             let servers = lock(&self.inner.servers);
-            sum_open(servers.values().filter_map(|server| server.last_link()))
+            sum_open(servers.values().flat_map(|server| server.links()))
         };
         self.inner.endpoint.counters(open)
     }
