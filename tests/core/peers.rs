@@ -220,6 +220,31 @@ fn pinned_peers_stay_and_a_table_of_nothing_else_refuses_more() {
 }
 
 #[test]
+fn what_was_said_by_hand_is_not_changed_by_messages() {
+    let mut node = usual();
+    let by_hand = Peer::new("server", "its key");
+    node.add_peer(at(0), by_hand.clone(), host(1)).unwrap();
+    assert_eq!(events(&mut node), ["server found"]);
+    for (now, datagram) in [
+        (1, advertisement("server", "another key")),
+        (2, advertisement("mallory", "a key")),
+        (3, farewell("server")),
+        (4, farewell("mallory")),
+    ] {
+        node.handle_datagram(at(now), host(1), &datagram);
+        let there = node.peers().at(host(1)).expect("it stays");
+        assert_eq!(*there.peer, by_hand);
+    }
+    assert_eq!(events(&mut node), ["mallory found", "mallory lost: Left"]);
+    let newer = Peer::new("server", "its next key");
+    node.add_peer(at(5), newer.clone(), host(1)).unwrap();
+    assert_eq!(*node.peers().at(host(1)).unwrap().peer, newer);
+    let other = Peer::new("other", "a key");
+    node.add_peer(at(6), other.clone(), host(1)).unwrap();
+    assert_eq!(*node.peers().at(host(1)).unwrap().peer, other);
+}
+
+#[test]
 fn a_peer_that_sends_anything_is_kept_and_a_silent_one_is_lost() {
     let mut node = usual();
     node.handle_datagram(at(0), host(2), &advertisement("two", "mine"));

@@ -438,7 +438,8 @@ impl<R: Runtime> UdpNode<R> {
         self.inner.peer_events.subscribe()
     }
 
-    /// Adds a peer by hand, or an address to one. It is pinned: it neither times
+    /// Adds a peer by hand, or an address to one. It is pinned: no message changes
+    /// its data, takes its address for another or removes it; it neither times
     /// out nor makes room for others.
     ///
     /// # Errors

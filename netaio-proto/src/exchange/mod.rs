@@ -543,7 +543,7 @@ impl Exchange {
     }
 
     /// Answers a message that was dispatched with `ERROR`, its own URI and this
-    /// text.
+    /// text, or its beginning if it is too long.
     pub(crate) fn reply_error<C: Carrier>(
         &mut self,
         carrier: &mut C,
@@ -551,6 +551,9 @@ impl Exchange {
         text: &str,
     ) -> Result<(), SendError> {
         let uri = self.in_flight.uri(token).unwrap_or_default();
+        let most = text.len().min(LONGEST_ERROR_TEXT);
+        let end = (0..=most).rfind(|at| text.is_char_boundary(*at));
+        let text = &text[..end.unwrap_or(0)];
         let reply = own_reply(MessageType::ERROR, uri, text);
         let unmade = reply.as_ref().err().copied();
         let concluded = self.conclude(carrier, token, reply.ok().map(Reply::own));
@@ -631,6 +634,9 @@ fn give_id(fields: &mut AuthFields, rid: Option<u64>) -> Result<(), PluginError>
 
 /// A reply that an endpoint makes itself; without the URI if that leaves no
 /// room for the text.
+/// Bytes of the text of an error that are sent: enough to see what it is about.
+const LONGEST_ERROR_TEXT: usize = 60_000;
+
 fn own_reply(kind: MessageType, uri: &[u8], text: &str) -> Result<Message, TooLong> {
     Message::new(kind, uri, text).or_else(|_| Message::new(kind, "", text))
 }

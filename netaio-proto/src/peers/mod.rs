@@ -306,7 +306,7 @@ impl Peers {
             self.refused += 1;
         }
         match message.message_type() {
-            MessageType::DISCONNECT if trusted => {
+            MessageType::DISCONNECT if trusted && !self.is_pinned(&id) => {
                 self.lose(&id, LossReason::Left);
                 None
             }
@@ -372,7 +372,8 @@ impl Peers {
 
     // --- the table ---
 
-    /// Adds a peer by hand, or an address to one. It is pinned: it neither times
+    /// Adds a peer by hand, or an address to one. It is pinned: no message changes
+    /// its data, takes its address for another or removes it; it neither times
     /// out nor makes room for others.
     ///
     /// # Errors
@@ -427,15 +428,25 @@ impl Peers {
     /// Another peer may have spoken from there before: over a stream that one has
     /// gone, or nothing would ever end it.
     fn take_place(&mut self, id: &Bytes, address: SocketAddr) {
+        let before = self.by_address.get(&address);
+        if before.is_some_and(|before| self.is_pinned(before)) && !self.is_pinned(id)
+        {
+            // Whoever says to be another than was said by hand is not believed.
+            return;
+        }
         let managed = self.managed.as_ref();
         if managed.is_some_and(|managed| managed.by.every.is_none())
             && let Some(before) = self.by_address.get(&address).cloned()
             && before != *id
-            && self.get(&before).is_some_and(|known| !known.pinned)
+            && !self.is_pinned(&before)
         {
             self.leave(&before, address);
         }
         self.by_address.insert(address, id.clone());
+    }
+
+    fn is_pinned(&self, id: &[u8]) -> bool {
+        self.get(id).is_some_and(|known| known.pinned)
     }
 
     /// The peer with this id.
@@ -493,7 +504,8 @@ impl Peers {
         };
         let known = &mut entry.known;
         known.last_seen = known.last_seen.max(now);
-        let mut changed = known.peer != peer;
+        // What was said by hand is not changed by what anybody says.
+        let mut changed = known.peer != peer && (pinned || !known.pinned);
         if changed {
             known.peer = peer;
         }
@@ -536,7 +548,6 @@ impl Peers {
             last_seen: now,
             pinned,
         };
-        self.take_place(&id, address);
         if !pinned {
             self.order.insert((now, id.clone()));
         }
@@ -544,7 +555,8 @@ impl Peers {
             known: known.clone(),
             since: now,
         };
-        self.by_id.insert(id, entry);
+        self.by_id.insert(id.clone(), entry);
+        self.take_place(&id, address);
         self.tell(PeerEvent::Found(known));
         Some(())
     }

@@ -57,10 +57,13 @@ pub(super) fn find<'a, const N: usize>(
 ) -> Option<[Option<&'a [u8]>; N]> {
     let mut found = [None; N];
     for entry in Short::of(section)? {
-        let (this, value) = split_entry(entry?)?;
+        let entry = entry?;
+        let (this, _) = split_entry(entry)?;
         for (found, name) in found.iter_mut().zip(names) {
             if this == name.as_bytes() {
-                *found = Some(short_value(value)?);
+                // With all lengths compared: bytes behind the name, which the long
+                // way passes over, would else be read as part of the value.
+                *found = Some(Field::short(entry)?.value);
             }
         }
     }
@@ -519,5 +522,15 @@ mod tests {
             }
         }
         assert!(short > 1000);
+    }
+
+    #[test]
+    fn bytes_behind_a_name_are_not_part_of_its_value() {
+        let packed =
+            b"\x4d\x40\x01\x0d\x4c\x40\x02\x05\x03\x43\x01a\x41\x03\x41\x01x";
+        check(packed).unwrap();
+        assert_eq!(find(packed, ["a"]), None, "it is not short");
+        let fields = AuthFields::from_checked(packed);
+        assert_eq!(fields.get_bytes("a").as_deref(), Some(&b"x"[..]));
     }
 }
