@@ -644,3 +644,60 @@ fn what_a_guard_shows_of_itself_has_no_secrets() {
     assert!(shown.contains("HmacAuthPlugin"), "{shown}");
     assert!(!shown.contains("secret"), "{shown}");
 }
+
+/// An entry of packed fields, its value with this head, and something behind its
+/// name.
+fn entry(name: &str, behind: &[u8], head: &[u8], value: &[u8]) -> Vec<u8> {
+    let name_length = name.len() as u8;
+    let key = [&[0x43, name_length], name.as_bytes(), behind].concat();
+    let value = [head, value].concat();
+    let lengths = [key.len() as u8, value.len() as u8];
+    [&[0x4c, 0x40, 2], &lengths[..], &key, &value].concat()
+}
+
+/// Two readers of fields must not see two nonces in what is encoded oddly.
+#[test]
+fn a_message_that_is_encoded_anew_is_the_same() {
+    let guard = guard();
+    let config = Arc::new(config(Layers::new().auth(hmac())));
+    let mut sender =
+        Connection::new(config, Arc::default(), CLIENT, [1; 32], Instant::EPOCH);
+    sender.set_unix_time(NOW);
+    let asked = Request::new(request("echo", "once"));
+    sender.request(Instant::EPOCH, asked).unwrap();
+    let recorded = written(&mut sender);
+    let mut server = server(&guard, 2);
+    let dispatched = |server: &mut Connection| {
+        let actions = poll_all(server).into_iter();
+        actions
+            .filter(|a| matches!(a, Action::Dispatch { .. }))
+            .count()
+    };
+    server.handle_input(Instant::EPOCH, &recorded);
+    assert_eq!(dispatched(&mut server), 1);
+
+    let length = usize::from(u16::from_be_bytes([recorded[1], recorded[2]]));
+    let (start, rest) = recorded.split_at(9);
+    let (section, body) = rest.split_at(length);
+    let fields = AuthFields::from_packed(section).unwrap();
+    let get = |name| fields.get_bytes(name).unwrap();
+    for n in 0..9 {
+        let nonce = get("nonce");
+        let behind = [0x41, nonce.len() as u8 + 3, n];
+        let entries = [
+            // With a length of two bytes, which only the long way reads.
+            entry("ts", &[], &[0x81, 0, 4], get("ts")),
+            entry("hmac", &[], &[0x41, 32], get("hmac")),
+            entry("nonce", &behind, &[0x41, nonce.len() as u8], nonce),
+        ];
+        let lengths = entries.each_ref().map(|entry| entry.len() as u8);
+        let section = [&[0x4d, 0x40, 3][..], &lengths, &entries.concat()].concat();
+        let mut anew = start.to_vec();
+        anew[1..3].copy_from_slice(&(section.len() as u16).to_be_bytes());
+        anew.extend([&section[..], body].concat());
+        server.handle_input(Instant::EPOCH, &anew);
+        assert_eq!(dispatched(&mut server), 0);
+    }
+    assert_eq!(guard.refusals().replayed, 9);
+    assert_eq!(guard.remembered(), 1);
+}

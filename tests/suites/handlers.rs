@@ -101,6 +101,12 @@ async fn an_error_is_answered_with_its_text<R: TestRuntime>(runtime: R) {
         assert_eq!(reply.text(), "no luck");
         assert_eq!(reply.uri_text(), uri);
     }
+    let long = "é".repeat(40_000);
+    let text = long.clone();
+    server.on((REQUEST, "long"), move |_| Err::<(), _>(text.clone()));
+    let reply = client.request("long").await.unwrap();
+    assert_eq!(reply.message_type(), MessageType::ERROR);
+    assert!(reply.text().len() > 50_000 && long.starts_with(&*reply.text()));
     assert!(!link.is_closed());
 }
 

@@ -531,6 +531,6 @@ mod tests {
         check(packed).unwrap();
         assert_eq!(find(packed, ["a"]), None, "it is not short");
         let fields = AuthFields::from_checked(packed);
-        assert_eq!(fields.get_bytes("a").as_deref(), Some(&b"x"[..]));
+        assert_eq!(fields.get_bytes("a"), Some(&b"x"[..]));
     }
 }
