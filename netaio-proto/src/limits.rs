@@ -44,10 +44,10 @@ pub struct Limits {
     /// cannot be ended before it returns; a caller that drives the core by hand
     /// has its own handlers, and nothing happens to those. Default: none.
     pub handler_timeout: Option<Duration>,
-    /// Bytes waiting to be written at which no further request is decoded, and
-    /// the peer is not read from while one waits: a peer that does not take its
-    /// replies gets no more of them made. A node drops requests that come then.
-    /// Default: 256 KiB.
+    /// Bytes of answers waiting to be written at which no further request is
+    /// decoded, and the peer is not read from while one waits: a peer that does not
+    /// take its replies gets no more of them made. Of a node all bytes that wait
+    /// count, and it drops requests that come then. Default: 256 KiB.
     pub outgoing_high_water: usize,
     /// Bytes waiting to be written at which sending fails with
     /// `SendError::OutgoingFull`. Replies to what was accepted before still get

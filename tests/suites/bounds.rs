@@ -38,6 +38,7 @@ on_every_runtime![
     sending_waits_for_room_and_goes_on,
     requests_wait_for_room_and_go_on,
     r16_what_is_not_answered_is_not_kept_while_much_waits_to_be_written,
+    both_ends_may_say_much_at_once,
 ];
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -585,4 +586,36 @@ async fn r16_what_is_not_answered_is_not_kept_while_much_waits_to_be_written<
     assert_eq!(whole, FRAMES, "they are read");
     eventually(&runtime, "all are handled", || handled.get() == FRAMES).await;
     assert!(link.queued() >= 256 * 1024);
+}
+
+/// Only answers hold up requests: what both ends have to say themselves does not
+/// keep either from reading.
+async fn both_ends_may_say_much_at_once<R: TestRuntime>(runtime: R) {
+    const SENT: usize = 300;
+    const ASKED: usize = 100;
+    let (server, client, link) = ends::pair(&runtime).await;
+    let counts = [Count::default(), Count::default()];
+    let [at_server, at_client] = counts.clone();
+    server.on(MessageType::NOTIFY_URI, move |_| at_server.add());
+    client.on(MessageType::NOTIFY_URI, move |_| at_client.add());
+    client.on(MessageType::REQUEST_URI, |asked| asked.respond("fine"));
+    server.on(MessageType::REQUEST_URI, |asked| asked.respond("fine"));
+    let accepted = only_link(&runtime, &server).await;
+    let told = [link, accepted].map(|link| async move {
+        let asked = (0..ASKED).map(|_| {
+            let request = link.request("any").content([7; 60_000]);
+            request.timeout(LONG).start()
+        });
+        let asked: Vec<_> = asked.collect();
+        for _ in 0..SENT {
+            let notice = message(MessageType::NOTIFY_URI, "any", [7; 60_000]);
+            link.send(notice).await.unwrap();
+        }
+        for reply in asked {
+            assert_eq!(reply.await.unwrap().text(), "fine");
+        }
+    });
+    soon(&runtime, futures_util::future::join_all(told)).await;
+    let all = || counts.iter().all(|count| count.get() == SENT);
+    eventually(&runtime, "all has come", all).await;
 }

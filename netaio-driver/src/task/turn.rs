@@ -138,7 +138,7 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         if self.due.is_some_and(|at| at <= now) {
             connection.handle_timeout(now);
         }
-        self.queued = connection.queued();
+        self.queued = connection.queued_answers();
         let mut left = self.share(&state.connection);
         while left > 0 && self.end.is_none() {
             if !state.connection.may_have_action() {

@@ -530,6 +530,13 @@ impl Connection {
         self.stream.queued() + self.exchange.in_flight.held_bytes()
     }
 
+    /// How many of them are answers, which `Limits::outgoing_high_water` is about;
+    /// a few that have just been written may still count.
+    #[inline]
+    pub fn queued_answers(&self) -> usize {
+        self.stream.answers() + self.exchange.in_flight.held_bytes()
+    }
+
     /// Memory of notices that wait to be written, in bytes; see
     /// [`notify`](Self::notify).
     pub fn notices(&self) -> usize {

@@ -39,6 +39,17 @@ pub(super) struct Stream {
     pub(super) state: State,
     pub(super) share: OutgoingShare,
     write_timer: Option<WriteTimer>,
+    answers: Answers,
+}
+
+/// How many bytes of what was put in are answers. Where each lies is not kept: they
+/// are counted in two parts, and the older is forgotten once it is written.
+#[derive(Debug, Default)]
+struct Answers {
+    older: u64,
+    newer: u64,
+    /// Where the newer part begins.
+    newer_from: u64,
 }
 
 /// Since when, and from where on, bytes wait to be written.
@@ -61,6 +72,7 @@ impl Stream {
             state: State::Open,
             share: OutgoingShare::new(total),
             write_timer: None,
+            answers: Answers::default(),
         }
     }
 
@@ -214,6 +226,31 @@ impl Carrier for Stream {
     #[inline]
     fn queued(&self) -> usize {
         self.on_the_way()
+    }
+
+    #[inline]
+    fn answers(&self) -> usize {
+        let Answers {
+            older,
+            newer,
+            newer_from,
+        } = self.answers;
+        let older = if self.written() < newer_from {
+            older
+        } else {
+            0
+        };
+        (older + newer).min(self.queued() as u64) as usize
+    }
+
+    #[inline]
+    fn note_answer(&mut self, place: &Range<u64>) {
+        if self.answers.newer_from <= self.written() {
+            self.answers.older = self.answers.newer;
+            self.answers.newer = 0;
+            self.answers.newer_from = place.start;
+        }
+        self.answers.newer += place.end - place.start;
     }
 
     #[inline]

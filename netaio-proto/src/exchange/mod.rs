@@ -53,6 +53,14 @@ pub(crate) trait Carrier {
     /// Bytes that wait to be sent.
     fn queued(&self) -> usize;
 
+    /// How many of them are answers, or more.
+    fn answers(&self) -> usize {
+        self.queued()
+    }
+
+    /// Notes where an answer has been put.
+    fn note_answer(&mut self, _place: &Range<u64>) {}
+
     /// Whether as much waits to be sent on all carriers together as may, this
     /// one's part in it included.
     fn is_crowded(&self, limits: &Limits) -> bool;
@@ -475,7 +483,10 @@ impl Exchange {
                 let outer = to.outer();
                 let message = reply.message;
                 match self.push(carrier, to.address, message, inner, outer, to.rid) {
-                    Ok(_) => return Ok(()),
+                    Ok(place) => {
+                        carrier.note_answer(&place);
+                        return Ok(());
+                    }
                     Err(error) => Err(error),
                 }
             }
@@ -520,7 +531,8 @@ impl Exchange {
             let frame =
                 self.seal(reply, inner, to.outer(), to.rid, peer.as_deref())?;
             if frame.header.frame_length() <= room {
-                frame.push(carrier, self.now, to.address)?;
+                let place = frame.push(carrier, self.now, to.address)?;
+                carrier.note_answer(&place);
                 self.counters.frames_out += 1;
                 return Ok(());
             }
@@ -563,12 +575,12 @@ impl Exchange {
         }
     }
 
-    /// Whether as many requests are in flight, or as many bytes wait to be
-    /// sent, as the limits allow.
+    /// Whether as many requests are in flight, or as many bytes of
+    /// answers wait to be sent, as the limits allow.
     pub(crate) fn is_full<C: Carrier>(&self, carrier: &C) -> bool {
         let limits = self.limits();
         self.is_busy()
-            || carrier.queued() + self.in_flight.held_bytes()
+            || carrier.answers() + self.in_flight.held_bytes()
                 >= limits.outgoing_high_water
             || carrier.is_crowded(limits)
     }
