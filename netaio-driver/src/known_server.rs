@@ -173,8 +173,9 @@ impl<R: Runtime> KnownServer<R> {
         }
     }
 
-    /// Notes a new connection; gives the one before it, if that is not over. One that comes of an
-    /// `attempt` which is no longer wanted is an `Interrupted` error.
+    /// Notes a new connection; gives the one before it, if that is not over. One
+    /// that comes of an `attempt` which is no longer wanted is an `Interrupted`
+    /// error.
     pub(crate) fn install(
         &self,
         link: Link<R>,

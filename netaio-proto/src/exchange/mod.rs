@@ -575,8 +575,8 @@ impl Exchange {
         }
     }
 
-    /// Whether as many requests are in flight, or as many bytes of
-    /// answers wait to be sent, as the limits allow.
+    /// Whether as many requests are in flight, or as many bytes of answers
+    /// wait to be sent, as the limits allow.
     pub(crate) fn is_full<C: Carrier>(&self, carrier: &C) -> bool {
         let limits = self.limits();
         self.is_busy()
@@ -644,11 +644,11 @@ fn give_id(fields: &mut AuthFields, rid: Option<u64>) -> Result<(), PluginError>
     .map_err(|_| PluginError::FieldsTooLong)
 }
 
-/// A reply that an endpoint makes itself; without the URI if that leaves no
-/// room for the text.
 /// Bytes of the text of an error that are sent: enough to see what it is about.
 const LONGEST_ERROR_TEXT: usize = 60_000;
 
+/// A reply that an endpoint makes itself; without the URI if that leaves no
+/// room for the text.
 fn own_reply(kind: MessageType, uri: &[u8], text: &str) -> Result<Message, TooLong> {
     Message::new(kind, uri, text).or_else(|_| Message::new(kind, "", text))
 }
