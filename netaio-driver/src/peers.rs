@@ -194,8 +194,9 @@ macro_rules! peer_methods {
         }
 
         /// Adds a peer by hand, or an address to one, now or before there is a
-        /// connection to it. It is pinned: it does not make room for others, and
-        /// a client knows it still when it connects again.
+        /// connection to it. It is pinned: no message changes its data, takes its
+        /// address for another or removes it; it does not make room for others,
+        /// and a client knows it still when it connects again.
         ///
         /// # Errors
         ///
