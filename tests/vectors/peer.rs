@@ -204,8 +204,9 @@ fn a_managed_node_takes_and_sends_the_messages_of_pythons_peers() {
         let datagram = bytes(&case["message"]);
         let mut node = managed(&app_id, &Peer::new("me", "here"), secret);
         if kind == MessageType::DISCONNECT {
-            node.add_peer(NOW, other.clone(), THERE).expect("room");
-            assert_eq!(events(&mut node).len(), 1);
+            node.handle_datagram(NOW, THERE, &introduction(&app_id, &other, secret));
+            assert_eq!(sent(&mut node).len(), 1, "it is answered");
+            assert_eq!(events(&mut node).len(), 1, "it is found");
         }
         node.handle_datagram(NOW, THERE, &datagram);
         let answers = sent(&mut node);
@@ -244,6 +245,19 @@ const GROUP: SocketAddr = SocketAddr::new(
 /// A node that manages peers and has advertised itself, with an hmac plugin of
 /// its own if there is a secret.
 fn managed(app_id: &[u8], local: &Peer, secret: Option<&str>) -> Node {
+    managed_with_introduction(app_id, local, secret).0
+}
+
+/// What a node advertises itself with.
+fn introduction(app_id: &[u8], local: &Peer, secret: Option<&str>) -> Vec<u8> {
+    managed_with_introduction(app_id, local, secret).1
+}
+
+fn managed_with_introduction(
+    app_id: &[u8],
+    local: &Peer,
+    secret: Option<&str>,
+) -> (Node, Vec<u8>) {
     let layers = match secret {
         Some(secret) => Layers::new().auth(HmacAuthPlugin::new(secret)),
         None => Layers::new(),
@@ -258,8 +272,12 @@ fn managed(app_id: &[u8], local: &Peer, secret: Option<&str>) -> Node {
     let management = PeerManagement::new(app_id);
     node.manage_peers(NOW, management).expect("it has an id");
     node.handle_timeout(NOW);
-    assert_eq!(sent(&mut node).len(), 1, "one advertisement");
-    node
+    let advertised = sent(&mut node);
+    let [advertisement] = &advertised[..] else {
+        panic!("one advertisement: {advertised:?}");
+    };
+    let bytes = advertisement.bytes.to_vec();
+    (node, bytes)
 }
 
 /// What a managed node sends of itself: it advertises, is asked, and leaves.
