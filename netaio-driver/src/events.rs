@@ -26,7 +26,8 @@ pub enum ConnectionEvent {
         /// The other end.
         remote: SocketAddr,
     },
-    /// A connection ended.
+    /// A connection ended. At a client also one whose server sends no more, though
+    /// what the server has asked before is still answered.
     Disconnected {
         /// The server's name, at a client.
         server: Option<ServerName>,

@@ -25,6 +25,27 @@ pub struct ServerOptions {
     pub connect_timeout: Option<Duration>,
 }
 
+impl ServerOptions {
+    fn is_default(&self) -> bool {
+        let Self {
+            layers,
+            limits,
+            connect_timeout,
+        } = self;
+        layers.is_none() && limits.is_none() && connect_timeout.is_none()
+    }
+}
+
+/// What somebody finds who wants a connection.
+pub(crate) enum Found<R: Runtime> {
+    /// It is there.
+    Link(Link<R>),
+    /// It is to be made.
+    Attempt(Attempt<R>),
+    /// It is not wanted any more.
+    GivenUp,
+}
+
 /// A server that the client has been told of.
 pub(crate) struct KnownServer<R: Runtime> {
     name: ServerName,
@@ -35,6 +56,8 @@ pub(crate) struct KnownServer<R: Runtime> {
 struct State<R: Runtime> {
     options: ServerOptions,
     stage: Stage,
+    /// How often the client was told to want no connection.
+    given_up: u64,
     /// The connection that is there, or that was there last.
     link: Option<Link<R>>,
     /// Connections before it that are not over yet.
@@ -64,6 +87,7 @@ impl<R: Runtime> KnownServer<R> {
             state: Mutex::new(State {
                 options: ServerOptions::default(),
                 stage: Stage::Apart,
+                given_up: 0,
                 link: None,
                 parting: Vec::new(),
                 foreign: false,
@@ -131,18 +155,23 @@ impl<R: Runtime> KnownServer<R> {
     }
 
     /// The connection, once there is an open one; or, if nobody else is making
-    /// one, the task of making it.
+    /// one, the task of making it, unless the client was told meanwhile to want
+    /// none.
     pub(crate) async fn link_or_attempt(
         self: &Arc<Self>,
         next_id: impl Fn() -> u64,
-    ) -> Result<Link<R>, Attempt<R>> {
+    ) -> Found<R> {
+        let begun = lock(&self.state).given_up;
         let look = || {
             let mut state = lock(&self.state);
             match (state.stage, &state.link) {
+                _ if state.given_up != begun => Some(Found::GivenUp),
                 (Stage::Connected, Some(link)) if link.is_open() => {
-                    Some(Ok(link.clone()))
+                    Some(Found::Link(link.clone()))
                 }
-                (Stage::Apart, _) => Some(Err(self.begin(&mut state, next_id()))),
+                (Stage::Apart, _) => {
+                    Some(Found::Attempt(self.begin(&mut state, next_id())))
+                }
                 _ => None,
             }
         };
@@ -173,9 +202,9 @@ impl<R: Runtime> KnownServer<R> {
         }
     }
 
-    /// Notes a new connection; gives the one before it, if that is not over. One
-    /// that comes of an `attempt` which is no longer wanted is an `Interrupted`
-    /// error.
+    /// Notes a new connection; gives the one before it, if that has to be ended. A
+    /// connection that comes of an `attempt` which is no longer wanted is an
+    /// `Interrupted` error.
     pub(crate) fn install(
         &self,
         link: Link<R>,
@@ -194,11 +223,12 @@ impl<R: Runtime> KnownServer<R> {
         let old = state.link.replace(link);
         let old = old.filter(|old| !old.is_closed());
         state.parting.extend(old.clone());
-        Ok(old)
+        // One whose other end has left ends by itself.
+        Ok(old.filter(|old| !old.has_left()))
     }
 
-    /// Notes that a connection is over. With an id, takes it upon the caller
-    /// to make another one at once, if this was the one in use.
+    /// Notes that a connection cannot be used any more. With an id, takes it upon
+    /// the caller to make another one at once, if this was the one in use.
     pub(crate) fn lost(
         self: &Arc<Self>,
         link: &Link<R>,
@@ -206,7 +236,6 @@ impl<R: Runtime> KnownServer<R> {
     ) -> Option<Attempt<R>> {
         let attempt = {
             let mut state = lock(&self.state);
-            state.parting.retain(|other| !other.is_same(link));
             let own = state.link.as_ref().is_some_and(|own| own.is_same(link));
             if !own || state.stage != Stage::Connected {
                 return None;
@@ -217,6 +246,12 @@ impl<R: Runtime> KnownServer<R> {
         };
         self.notify();
         attempt
+    }
+
+    /// Notes that a connection is over.
+    pub(crate) fn over(&self, link: &Link<R>) {
+        let mut state = lock(&self.state);
+        state.parting.retain(|other| !other.is_same(link));
     }
 
     /// Whether there is no connection, and nobody is making one.
@@ -235,17 +270,29 @@ impl<R: Runtime> KnownServer<R> {
         (now.duration_since(made) < settled).then_some(attempts)
     }
 
-    /// Wants no connection any more; gives the one that is there, if it is not over.
-    pub(crate) fn give_up(&self) -> Option<Link<R>> {
-        let link = {
+    /// Wants no connection any more; gives those that nobody has told to end yet.
+    pub(crate) fn give_up(&self) -> Vec<Link<R>> {
+        let links = {
             let mut state = lock(&self.state);
             state.stage = Stage::Apart;
+            state.given_up += 1;
+            let left = state.parting.iter().filter(|link| link.has_left());
+            let mut links: Vec<_> = left.cloned().collect();
             let link = state.link.take().filter(|link| !link.is_closed());
             state.parting.extend(link.clone());
-            link
+            links.extend(link);
+            links
         };
         self.notify();
-        link
+        links
+    }
+
+    /// Whether there is nothing to know of this server but its name.
+    pub(crate) fn is_blank(&self) -> bool {
+        let state = lock(&self.state);
+        let over = state.link.as_ref().is_none_or(Link::is_closed);
+        let apart = state.stage == Stage::Apart && state.parting.is_empty();
+        over && apart && state.options.is_default()
     }
 
     /// Tells whoever waits for a connection to look again.

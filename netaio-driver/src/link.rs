@@ -77,6 +77,10 @@ pub(crate) trait Owner<R: Runtime>: Send + Sync {
     /// A message by or about a peer came; gives what to answer.
     fn peer_message(&self, link: &Link<R>, message: &Message) -> Option<Message>;
 
+    /// The other end sends no more, and some of what it has asked is still to be
+    /// answered: the connection is not over yet, and good for nothing else.
+    fn left(self: Arc<Self>, _link: &Link<R>, _reason: &CloseReason) {}
+
     /// The connection is over.
     fn ended(self: Arc<Self>, link: &Link<R>, reason: &CloseReason);
 }
@@ -88,6 +92,8 @@ pub(crate) struct LinkState {
     /// Of the task, if it sleeps.
     task: Option<Waker>,
     wall_clock: WallClock,
+    /// The other end sends no more, and the owner has been told.
+    pub(crate) left: bool,
     closed: Option<CloseReason>,
 }
 
@@ -116,6 +122,7 @@ impl<R: Runtime> Link<R> {
                 waiters: Waiters::default(),
                 task: None,
                 wall_clock: WallClock::default(),
+                left: false,
                 closed: None,
             }),
             poked: AtomicBool::new(true),
@@ -342,6 +349,11 @@ impl<R: Runtime> Link<R> {
         let state = self.lock();
         state.closed.is_none()
             && state.connection.can_send() != Err(SendError::Closed)
+    }
+
+    /// Whether its owner has been told that the other end sends no more.
+    pub(crate) fn has_left(&self) -> bool {
+        self.lock().left
     }
 
     pub(crate) fn is_same(&self, other: &Self) -> bool {

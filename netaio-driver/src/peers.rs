@@ -246,6 +246,9 @@ macro_rules! peer_methods {
         /// Stops managing peers, and says on every connection that this endpoint
         /// leaves; that is queued when this returns. Peers that are known stay
         /// known until their connections end.
+        ///
+        /// A server takes that for the end of the subscriptions of a client, which
+        /// stays connected and renews them.
         pub async fn stop_peer_management(&self) {
             let Some(by) = self.inner.peers.management() else {
                 return;
@@ -253,6 +256,7 @@ macro_rules! peer_methods {
             self.inner.endpoint.unmanage_peers(&by);
             if let Some((farewell, layers)) = self.inner.peers.stop() {
                 self.inner.tell_all(&farewell, &layers);
+                self.farewell_said();
             }
         }
     };

@@ -220,18 +220,9 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
             let count = Some(backoff.attempts());
             let made = client.attempt(&attempt, timeout, deadline, count).await;
             let error = match made {
-                Ok(link) => {
-                    // One that was lost while subscriptions were renewed is
-                    // made again by another call of this.
-                    if link.is_open() {
-                        let remote = link.remote();
-                        client.events_sender().send(&ConnectionEvent::Reconnected {
-                            server: name.clone(),
-                            remote,
-                        });
-                    }
-                    break client;
-                }
+                // One that was lost while subscriptions were renewed is made again
+                // by another call of this.
+                Ok(_) => break client,
                 Err(error) => error,
             };
             tracing::debug!(server = %name, %error, "reconnect failed");

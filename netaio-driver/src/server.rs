@@ -336,6 +336,10 @@ impl<R: Runtime> TcpServer<R> {
     // --- peers ---
 
     peer_methods!();
+
+    /// Clients have been told that this server leaves, which ends nothing.
+    #[expect(clippy::unused_self, reason = "a client has something to do then")]
+    fn farewell_said(&self) {}
 }
 
 /// Lets other tasks of this thread have a turn.

@@ -46,6 +46,22 @@ impl TaskSet {
         });
     }
 
+    /// Runs a task, and waits for its end. It goes on if nobody waits any more.
+    pub(crate) async fn spawn_and_wait<R: Runtime>(
+        &self,
+        runtime: &R,
+        what: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let (running, ended) = async_channel::bounded::<()>(1);
+        self.spawn(runtime, what, async move {
+            task.await;
+            drop(running);
+        });
+        // Nothing is sent: it ends when the task is gone.
+        let _ = ended.recv().await;
+    }
+
     /// Cancels the tasks that run now, and waits until they have ended.
     pub(crate) async fn cancel(&self) {
         let keys: Vec<usize> = {

@@ -10,9 +10,11 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use netaio_proto::{CloseReason, EndpointConfig, Instant, RequestError};
 
-use super::{ConnectError, TcpClient};
+use super::subscribing::renew_subscriptions;
+use super::{ConnectError, Inner, TcpClient};
+use crate::endpoint::lock;
 use crate::events::ConnectionEvent;
-use crate::known_server::{Attempt, KnownServer, ServerOptions};
+use crate::known_server::{Attempt, Found, KnownServer, ServerOptions};
 use crate::link::{Link, LinkLabel, Owner};
 use crate::runtime::{ByteStream, Runtime, until};
 use crate::server_name::ServerName;
@@ -24,19 +26,27 @@ impl<R: Runtime> TcpClient<R> {
     /// that somebody else is making, or a new one.
     pub(super) async fn establish(
         &self,
-        server: &Arc<KnownServer<R>>,
+        name: &ServerName,
+        options: Option<ServerOptions>,
     ) -> Result<Link<R>, ConnectError> {
-        let timeout = self.connect_timeout(server);
+        // Dropped after what is made here, so that only the client has it then.
+        let _forget = ForgetIfBlank { client: self, name };
+        let server = self.server(name);
+        if let Some(options) = options {
+            server.set_options(options);
+        }
+        let timeout = self.connect_timeout(&server);
         let deadline = self.inner.runtime.now() + timeout;
         let found = server.link_or_attempt(|| self.next_id());
         match until(&self.inner.runtime, deadline, found).await {
-            Some(Ok(link)) => Ok(link),
-            Some(Err(attempt)) => {
+            Some(Found::Link(link)) => Ok(link),
+            Some(Found::GivenUp) => Err(given_up(name)),
+            Some(Found::Attempt(attempt)) => {
                 let attempt = attempt.or_end(self.downgrade(), CloseReason::Local);
                 // What was spent on waiting for another one's is not there.
                 self.attempt(&attempt, timeout, deadline, None).await
             }
-            None => Err(self.connect_timed_out(server, self.next_id(), timeout)),
+            None => Err(self.connect_timed_out(&server, self.next_id(), timeout)),
         }
     }
 
@@ -55,9 +65,6 @@ impl<R: Runtime> TcpClient<R> {
         count: Option<u32>,
     ) -> Result<Link<R>, ConnectError> {
         let server = attempt.server();
-        let given_up = || ConnectError::GivenUp {
-            server: server.name().clone(),
-        };
         let dial = pin!(self.dial(server.name(), deadline));
         let dial = async {
             match select(dial, pin!(attempt.unwanted())).await {
@@ -66,7 +73,7 @@ impl<R: Runtime> TcpClient<R> {
             }
         };
         let dialled = match until(&self.inner.runtime, deadline, dial).await {
-            Some(None) => return Err(given_up()),
+            Some(None) => return Err(given_up(server.name())),
             Some(Some(dialled)) => dialled,
             None => Err(io::ErrorKind::TimedOut.into()),
         };
@@ -75,13 +82,16 @@ impl<R: Runtime> TcpClient<R> {
                 let id = Some(attempt.id());
                 let link = self.install(server, remote, stream, id, count);
                 let link = link.map_err(|error| match error.kind() {
-                    io::ErrorKind::Interrupted => given_up(),
+                    io::ErrorKind::Interrupted => given_up(server.name()),
                     _ => ConnectError::Io {
                         server: server.name().clone(),
                         error,
                     },
                 })?;
-                self.renew_subscriptions(server.name(), &link).await;
+                let announced = count.is_some();
+                if announced || self.has_subscriptions(server.name()) {
+                    self.renewed(&link, announced).await;
+                }
                 Ok(link)
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
@@ -213,6 +223,25 @@ impl<R: Runtime> TcpClient<R> {
         }
     }
 
+    /// Sees to it that subscriptions are renewed over a new connection, and waits
+    /// for that. It goes on when the caller is cancelled. A connection that is made
+    /// in place of another is announced by that.
+    async fn renewed(&self, link: &Link<R>, announced: bool) {
+        let (client, link) = (self.downgrade(), link.clone());
+        let renewing = async move {
+            renew_subscriptions(&client, &link).await;
+            // Or it is made again by somebody else.
+            let client = client.upgrade().filter(|_| announced && link.is_open());
+            if let (Some(client), Some(server)) = (client, link.server().cloned()) {
+                let remote = link.remote();
+                let reconnected = ConnectionEvent::Reconnected { server, remote };
+                client.inner.events.send(&reconnected);
+            }
+        };
+        let Inner { runtime, tasks, .. } = &*self.inner;
+        tasks.spawn_and_wait(runtime, "subscribing", renewing).await;
+    }
+
     /// Takes it upon the caller to connect again in place of a broken
     /// connection, which is closed; `None` if somebody else does or has done
     /// so, or if the client no longer wants it.
@@ -229,5 +258,40 @@ impl<R: Runtime> TcpClient<R> {
 
     pub(super) fn next_id(&self) -> u64 {
         self.inner.next_link.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Forgets a server of which there is nothing to know but its name, so that a
+    /// client of ever more servers does not grow.
+    pub(super) fn forget_if_blank(&self, name: &ServerName) {
+        if self.inner.default_server.as_ref() == Some(name) {
+            return;
+        }
+        let forgotten = {
+            let mut servers = lock(&self.inner.servers);
+            // Whoever else has it had it from here, and calls this as well.
+            let blank = servers.get(name).is_some_and(|server| {
+                Arc::strong_count(server) == 1 && server.is_blank()
+            });
+            blank.then(|| servers.remove(name))
+        };
+        drop(forgotten);
+    }
+}
+
+fn given_up(server: &ServerName) -> ConnectError {
+    ConnectError::GivenUp {
+        server: server.clone(),
+    }
+}
+
+/// Somebody wants a connection to a server. It is forgotten if none comes of that.
+struct ForgetIfBlank<'a, R: Runtime> {
+    client: &'a TcpClient<R>,
+    name: &'a ServerName,
+}
+
+impl<R: Runtime> Drop for ForgetIfBlank<'_, R> {
+    fn drop(&mut self) {
+        self.client.forget_if_blank(self.name);
     }
 }

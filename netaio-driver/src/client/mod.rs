@@ -164,8 +164,7 @@ impl<R: Runtime> TcpClient<R> {
         &self,
         server: impl Into<ServerName>,
     ) -> Result<Link<R>, ConnectError> {
-        let server = self.server(&server.into());
-        self.establish(&server).await
+        self.establish(&server.into(), None).await
     }
 
     /// Connects to a server with options of its own, which are kept for when
@@ -180,9 +179,7 @@ impl<R: Runtime> TcpClient<R> {
         server: impl Into<ServerName>,
         options: ServerOptions,
     ) -> Result<Link<R>, ConnectError> {
-        let server = self.server(&server.into());
-        server.set_options(options);
-        self.establish(&server).await
+        self.establish(&server.into(), Some(options)).await
     }
 
     /// Uses a stream that is connected already, under a name: a TLS stream, a
@@ -206,17 +203,7 @@ impl<R: Runtime> TcpClient<R> {
     {
         let server = self.server(&server.into());
         let link = self.install(&server, remote, R::wrap(stream), None, None)?;
-        if self.has_subscriptions(server.name()) {
-            let (client, name) = (self.downgrade(), server.name().clone());
-            let renewed = link.clone();
-            let task = async move {
-                if let Some(client) = client.upgrade() {
-                    client.renew_subscriptions(&name, &renewed).await;
-                }
-            };
-            let Inner { runtime, tasks, .. } = &*self.inner;
-            tasks.spawn(runtime, "subscribing", task);
-        }
+        self.renew_over(&link);
         Ok(link)
     }
 
@@ -244,9 +231,24 @@ impl<R: Runtime> TcpClient<R> {
             return;
         };
         self.begin_close(&server);
-        for link in server.parting() {
+        let parting = server.parting();
+        drop(server);
+        self.forget_if_blank(&name);
+        for link in parting {
             link.closed().await;
         }
+    }
+
+    /// Closes the connection to a server, as [`close`](Self::close), and forgets
+    /// the options that it was [connected to with](Self::connect_with). A server
+    /// without options of its own is forgotten whenever there is no connection to
+    /// it; the default one never is.
+    pub async fn forget_server(&self, server: impl Into<ServerName>) {
+        let name = server.into();
+        if let Some(server) = self.known_server(&name) {
+            server.set_options(ServerOptions::default());
+        }
+        self.close_server(name).await;
     }
 
     /// Closes the connections to all servers, as [`close`](Self::close).
@@ -255,14 +257,18 @@ impl<R: Runtime> TcpClient<R> {
         for server in &servers {
             self.begin_close(server);
         }
-        for link in servers.iter().flat_map(|server| server.parting()) {
+        let parting: Vec<_> = servers.iter().flat_map(|s| s.parting()).collect();
+        let names: Vec<_> = servers.iter().map(|s| s.name().clone()).collect();
+        drop(servers);
+        names.iter().for_each(|name| self.forget_if_blank(name));
+        for link in parting {
             link.closed().await;
         }
     }
 
     /// Wants no connection to a server any more; the one that is there is closing.
     fn begin_close(&self, server: &KnownServer<R>) {
-        if let Some(link) = server.give_up() {
+        for link in server.give_up() {
             self.inner.say_farewell(&link);
             link.finish_within(CLOSE_WITHIN);
         }
@@ -540,34 +546,53 @@ impl<R: Runtime> Owner<R> for Inner<R> {
         self.timeouts.tell(&self.runtime, &self.endpoint.log, event);
     }
 
+    fn left(self: Arc<Self>, link: &Link<R>, reason: &CloseReason) {
+        TcpClient { inner: self }.lost(link, reason);
+    }
+
     fn ended(self: Arc<Self>, link: &Link<R>, reason: &CloseReason) {
-        let server = link.server().cloned();
         let client = TcpClient { inner: self };
-        let known = server.as_ref().and_then(|name| client.known_server(name));
+        if !link.has_left() {
+            client.lost(link, reason);
+        }
+        if let Some(name) = link.server() {
+            if let Some(known) = client.known_server(name) {
+                known.over(link);
+            }
+            client.forget_if_blank(name);
+        }
+    }
+}
+
+impl<R: Runtime> TcpClient<R> {
+    /// A connection cannot be used any more: it is over, or its other end has left.
+    fn lost(&self, link: &Link<R>, reason: &CloseReason) {
+        let server = link.server().cloned();
+        let known = server.as_ref().and_then(|name| self.known_server(name));
         let wanted = *reason != CloseReason::Local;
-        let again = client.inner.reconnect.clone().filter(|_| wanted);
-        let id = again.as_ref().map(|_| client.next_id());
+        let again = self.inner.reconnect.clone().filter(|_| wanted);
+        let id = again.as_ref().map(|_| self.next_id());
         // Another connection may lead there by now, or by another name.
         let another = |other: &Link<R>| {
             other.remote() == link.remote() && !other.is_same(link)
         };
-        let events = if client.inner.links().iter().any(another) {
+        let events = if self.inner.links().iter().any(another) {
             Vec::new()
         } else {
-            client.inner.peers.server_left(link.remote())
+            self.inner.peers.server_left(link.remote())
         };
-        client.inner.note_peers(&events, Some(link));
+        self.inner.note_peers(&events, Some(link));
         let attempt = known.as_ref().and_then(|known| known.lost(link, id));
         if let Some(known) = known {
-            client.end_if_apart(known.name(), reason);
+            self.end_if_apart(known.name(), reason);
         }
-        client.inner.events.send(&ConnectionEvent::Disconnected {
+        self.inner.events.send(&ConnectionEvent::Disconnected {
             server,
             remote: link.remote(),
             reason: reason.clone(),
         });
         if let (Some(again), Some(attempt)) = (again, attempt) {
-            let weak = client.downgrade();
+            let weak = self.downgrade();
             let attempt = attempt.or_end(weak.clone(), reason.clone());
             let cause = Cause::Lost;
             let task = async move {
@@ -576,7 +601,7 @@ impl<R: Runtime> Owner<R> for Inner<R> {
                     tracing::warn!(%error, "the connection is lost");
                 }
             };
-            let Inner { runtime, tasks, .. } = &*client.inner;
+            let Inner { runtime, tasks, .. } = &*self.inner;
             tasks.spawn(runtime, "reconnecting", task);
         }
     }
@@ -585,7 +610,7 @@ impl<R: Runtime> Owner<R> for Inner<R> {
 impl<R: Runtime> Drop for Inner<R> {
     fn drop(&mut self) {
         for server in lock(&self.servers).values() {
-            if let Some(link) = server.give_up() {
+            for link in server.give_up() {
                 self.say_farewell(&link);
                 link.finish_within(CLOSE_WITHIN);
             }

@@ -122,41 +122,24 @@ impl<R: Runtime> TcpClient<R> {
         !self.inner.subscriptions.at(server).is_empty()
     }
 
-    /// Subscribes again, over a new connection, to what was subscribed to. One
-    /// that is refused or not confirmed ends, unless the connection has ended as
-    /// well: then it is renewed on the next.
-    pub(crate) async fn renew_subscriptions(
-        &self,
-        server: &ServerName,
-        link: &Link<R>,
-    ) {
-        let all = self.inner.subscriptions.at(server);
-        let renewing = all.iter().map(|(key, options)| async move {
-            let queues = self.inner.subscriptions.queues(server, &key.uri);
-            queues.iter().for_each(|queue| queue.resumed());
-            let request = RequestBuilder::over(
-                link.clone(),
-                MessageType::SUBSCRIBE_URI,
-                &key.uri,
-            )
-            .layers(options.layers.clone())
-            .timeout(options.timeout)
-            .error_for_status();
-            let end = match request.await {
-                Ok(_) => return,
-                Err(RequestError::Status(refusal)) => {
-                    SubscriptionEnd::Refused(refusal)
-                }
-                Err(_) if !link.is_open() => return,
-                Err(error) => SubscriptionEnd::NotRenewed(error),
-            };
-            tracing::warn!(%server, ?end, "a subscription is not renewed");
-            for queue in queues {
-                queue.end(end.clone());
-                drop(self.remove_subscription(key, &queue));
-            }
-        });
-        futures_util::future::join_all(renewing).await;
+    /// Subscribes again, over a connection, to what was subscribed to. Does not wait
+    /// for that.
+    pub(super) fn renew_over(&self, link: &Link<R>) {
+        let server = link.server();
+        if server.is_some_and(|server| self.has_subscriptions(server)) {
+            let (client, link) = (self.downgrade(), link.clone());
+            let renewing = async move { renew_subscriptions(&client, &link).await };
+            let Inner { runtime, tasks, .. } = &*self.inner;
+            tasks.spawn(runtime, "subscribing", renewing);
+        }
+    }
+
+    /// Servers have been told that this client leaves, which ends what it has
+    /// subscribed to; yet it stays.
+    pub(super) fn farewell_said(&self) {
+        for link in self.inner.links() {
+            self.renew_over(&link);
+        }
     }
 
     /// Ends the subscriptions at a server if there is no connection to it, and
@@ -182,6 +165,57 @@ impl<R: Runtime> TcpClient<R> {
                 queue.end(SubscriptionEnd::Disconnected(reason.clone()));
                 drop(self.remove_subscription(&key, &queue));
             }
+        }
+    }
+}
+
+/// Subscribes again, over a connection, to what was subscribed to. What is refused or
+/// not confirmed ends, unless the connection has ended as well: then it is renewed on
+/// the next. The client is not kept alive by that.
+pub(super) async fn renew_subscriptions<R: Runtime>(
+    client: &WeakTcpClient<R>,
+    link: &Link<R>,
+) {
+    let (Some(server), Some(strong)) = (link.server(), client.upgrade()) else {
+        return;
+    };
+    let all = strong.inner.subscriptions.at(server);
+    drop(strong);
+    let renewing = all
+        .into_iter()
+        .map(|(key, options)| renew(client, link, key, options));
+    futures_util::future::join_all(renewing).await;
+}
+
+async fn renew<R: Runtime>(
+    client: &WeakTcpClient<R>,
+    link: &Link<R>,
+    key: Key,
+    options: Options,
+) {
+    let subscribed = |client: &TcpClient<R>| {
+        client.inner.subscriptions.queues(&key.server, &key.uri)
+    };
+    let Some(queues) = client.upgrade().as_ref().map(subscribed) else {
+        return;
+    };
+    queues.iter().for_each(|queue| queue.resumed());
+    let kind = MessageType::SUBSCRIBE_URI;
+    let request = RequestBuilder::over(link.clone(), kind, &key.uri)
+        .layers(options.layers)
+        .timeout(options.timeout)
+        .error_for_status();
+    let end = match request.await {
+        Ok(_) => return,
+        Err(RequestError::Status(refusal)) => SubscriptionEnd::Refused(refusal),
+        Err(_) if !link.is_open() => return,
+        Err(error) => SubscriptionEnd::NotRenewed(error),
+    };
+    tracing::warn!(server = %key.server, ?end, "a subscription is not renewed");
+    for queue in queues {
+        queue.end(end.clone());
+        if let Some(client) = client.upgrade() {
+            drop(client.remove_subscription(&key, &queue));
         }
     }
 }

@@ -516,6 +516,9 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         context: &mut Context<'_>,
         now: Instant,
     ) -> bool {
+        if self.input_ended {
+            self.tell_of_leaving(link);
+        }
         let mut state = link.lock();
         if self.written > 0 {
             self.note_written(&mut state, now);
@@ -543,6 +546,27 @@ impl<R: Runtime, S: ByteStream> Worker<R, S> {
         let rest = self.rest(link, now);
         let next = next.into_iter().chain(rest).min();
         self.alarm.wake_by(next, now, context)
+    }
+
+    /// Tells the owner, once, that the peer sends no more while it is still
+    /// answered.
+    #[cold]
+    fn tell_of_leaving(&self, link: &Link<R>) {
+        let reason = {
+            let mut state = link.lock();
+            let reason =
+                match state.connection.ending() {
+                    Some(
+                        reason @ (CloseReason::Eof | CloseReason::UnexpectedEof),
+                    ) if !state.left => reason.clone(),
+                    _ => return,
+                };
+            state.left = true;
+            reason
+        };
+        if let Some(owner) = link.shared().owner.upgrade() {
+            owner.left(link, &reason);
+        }
     }
 
     /// Gives back buffers when nothing has happened for a while: not at once, as

@@ -570,6 +570,15 @@ impl Connection {
         self.stream.is_closing()
     }
 
+    /// Why the connection is coming to its end, while what was accepted is still
+    /// answered; `None` before that, and once it is closing or over.
+    pub fn ending(&self) -> Option<&CloseReason> {
+        match &self.stream.state {
+            State::Draining { reason, .. } => Some(reason),
+            State::Open | State::Closing(_) | State::Closed => None,
+        }
+    }
+
     /// The other end.
     pub fn remote(&self) -> SocketAddr {
         self.stream.remote
