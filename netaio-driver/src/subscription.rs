@@ -165,8 +165,9 @@ pub struct Notification {
     /// since nobody took them in time. What the server has dropped since this end
     /// did not read fast enough is not known here: it is in the server's counters.
     pub lost: u64,
-    /// Whether the connection was lost and made again between the one before and
-    /// this one: what was published meanwhile is missing, and not counted.
+    /// Whether the subscription was renewed between the one before and this one, as
+    /// a rule since the connection was lost and made again: what was published
+    /// meanwhile is missing, and not counted.
     pub resumed: bool,
 }
 

@@ -21,6 +21,7 @@ on_every_runtime![
     connecting_again_after_a_close_makes_a_new_connection,
     a_dropped_attempt_leaves_room_for_another,
     closing_gives_up_an_attempt,
+    closing_gives_up_all_who_wait_for_an_attempt,
 ];
 
 const SHORT: Duration = Duration::from_millis(60);
@@ -199,6 +200,26 @@ async fn a_dropped_attempt_leaves_room_for_another<R: TestRuntime>(runtime: R) {
     client.connect().await.unwrap();
     assert!(client.request("echo").await.is_ok());
     let _ = soon(&runtime, request.join()).await;
+}
+
+async fn closing_gives_up_all_who_wait_for_an_attempt<R: TestRuntime>(runtime: R) {
+    let hole = hole().await;
+    let client = client_builder(&runtime, hole.address())
+        .connect_timeout(LONG * 3)
+        .build();
+    let mut connecting: Vec<_> =
+        (0..5).map(|_| Box::pin(client.connect())).collect();
+    for connecting in &mut connecting {
+        assert!(within(&runtime, SHORT, connecting).await.is_none());
+    }
+    soon(&runtime, client.close()).await;
+    for connecting in connecting {
+        let error = soon(&runtime, connecting).await.unwrap_err();
+        assert!(matches!(error, ConnectError::GivenUp { .. }), "{error}");
+    }
+    // Whoever comes later has not been told to stop.
+    let later = within(&runtime, SHORT, client.connect()).await;
+    assert!(later.is_none());
 }
 
 async fn closing_gives_up_an_attempt<R: TestRuntime>(runtime: R) {

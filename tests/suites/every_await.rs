@@ -167,6 +167,12 @@ async fn r30_closing<R: TestRuntime>(runtime: R) {
         link,
         client.close_server(address)
     );
+    closing!(
+        "client/mod.rs: forget_server",
+        client,
+        link,
+        client.forget_server(address)
+    );
     closing!("client/mod.rs: close_all", client, link, client.close_all());
     closing!(
         "link.rs: close_within",

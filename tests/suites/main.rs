@@ -39,6 +39,7 @@ mod events;
 mod every_await;
 mod handlers;
 mod late_replies;
+mod leaving;
 mod logs;
 mod nodes;
 mod peers;

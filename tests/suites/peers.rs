@@ -24,6 +24,7 @@ on_every_runtime![
     nobody_else_can_speak_for_a_peer,
     peer_messages_have_layers_of_their_own,
     a_peer_that_leaves_is_not_subscribed_any_more,
+    a_client_that_only_stops_managing_peers_goes_on_being_notified,
     without_an_id_peers_cannot_be_managed,
     a_peer_that_was_added_by_hand_is_known_to_every_connection,
     a_server_that_is_connected_by_two_names_is_known_while_one_is,
@@ -206,21 +207,53 @@ async fn peer_messages_have_layers_of_their_own<R: TestRuntime>(runtime: R) {
 }
 
 async fn a_peer_that_leaves_is_not_subscribed_any_more<R: TestRuntime>(runtime: R) {
-    let (server, client) = (server(&runtime), client(&runtime, "one"));
+    let server = server(&runtime);
     server.pubsub();
     server.manage_peers(management()).unwrap();
-    client.manage_peers(management()).unwrap();
     let address = listen(&server).await;
-    client.connect_to(address).await.expect("a connection");
-    let subscribed = client.subscribe("news").server(address).await;
-    let _kept = subscribed.expect("a subscription");
+    let mut raw = off_thread(move || {
+        let mut raw = announced(address, "its data");
+        raw.send(&message(MessageType::SUBSCRIBE_URI, "news", ""));
+        let reply = raw.receive().expect("an answer");
+        assert_eq!(reply.message_type(), MessageType::CONFIRM_SUBSCRIBE);
+        raw
+    })
+    .await;
     assert_eq!(server.subscribers("news").len(), 1);
-    client.stop_peer_management().await;
+    raw.send(&peer_message(MessageType::DISCONNECT, "its data"));
     eventually(&runtime, "it has left", || {
         server.peers().is_empty() && server.subscribers("news").is_empty()
     })
     .await;
     assert_eq!(server.links().len(), 1, "it is still connected");
+}
+
+async fn a_client_that_only_stops_managing_peers_goes_on_being_notified<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let (server, client) = (server(&runtime), client(&runtime, "one"));
+    server.pubsub();
+    server.manage_peers(management()).unwrap();
+    client.manage_peers(management()).unwrap();
+    let mut there = server.peer_events();
+    let address = listen(&server).await;
+    client.connect_to(address).await.expect("a connection");
+    found(&runtime, &mut there).await;
+    let subscribed = client.subscribe("news").server(address).await;
+    let mut news = subscribed.expect("a subscription");
+    client.stop_peer_management().await;
+    assert_eq!(lost(&runtime, &mut there).await, LossReason::Left);
+    eventually(&runtime, "it has subscribed again", || {
+        server.subscribers("news").len() == 1
+    })
+    .await;
+    let notice = message(MessageType::NOTIFY_URI, "news", "still here");
+    assert_eq!(server.notify("news", notice).await, Ok(1));
+    let notification = soon(&runtime, news.next()).await.expect("it goes on");
+    assert_eq!(notification.text(), "still here");
+    assert!(notification.resumed, "some may be missing");
 }
 
 async fn without_an_id_peers_cannot_be_managed<R: TestRuntime>(runtime: R) {

@@ -100,6 +100,12 @@ impl RawPeer {
         (whole, rest % bytes.len())
     }
 
+    /// Says that nothing more comes; what the other end still says can be read.
+    pub(crate) fn end_output(&mut self) {
+        let ended = self.stream.shutdown(std::net::Shutdown::Write);
+        ended.expect("an open connection");
+    }
+
     /// Waits for the other end to close.
     pub(crate) fn wait_for_end(&mut self) {
         while self.receive().is_some() {}

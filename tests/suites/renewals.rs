@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use netaio_driver::{
     AutoReconnectTimeoutHandler, ConnectionEvent, ConnectionEvents, MessageType,
+    SubscriptionEnd,
 };
 
 use crate::ends::{client_builder, event, message};
@@ -14,6 +15,7 @@ use crate::waiting::{off_thread, soon, spawn};
 
 on_every_runtime![
     a_connection_lost_before_subscriptions_are_renewed_is_not_announced,
+    a_renewal_goes_on_when_the_reconnect_is_cancelled,
 ];
 
 /// Accepts a connection and reads from it that `news` is subscribed to.
@@ -37,6 +39,38 @@ fn announced(events: &mut ConnectionEvents) -> usize {
     std::iter::from_fn(|| events.try_next())
         .filter(|event| matches!(event, ConnectionEvent::Reconnected { .. }))
         .count()
+}
+
+async fn a_renewal_goes_on_when_the_reconnect_is_cancelled<R: TestRuntime>(
+    runtime: R,
+) {
+    let listener = listener();
+    let rules = AutoReconnectTimeoutHandler::new();
+    let client = client_builder(&runtime, listener.local_addr().unwrap())
+        .timeout_handler(rules.into_handler())
+        .build();
+    client.connect().await.unwrap();
+    let subscribing = spawn(&runtime, client.subscribe("news").into_future());
+    let mut first = soon(&runtime, subscribed(&listener)).await;
+    confirm(&mut first);
+    let mut news = soon(&runtime, subscribing.join()).await.unwrap();
+    let mut events = client.events();
+
+    let silence = client.request("silence").timeout(Duration::from_millis(30));
+    silence.await.unwrap_err();
+    let mut second = soon(&runtime, subscribed(&listener)).await;
+    soon(&runtime, client.cancel_timeout_handler_tasks()).await;
+    assert_eq!(announced(&mut events), 0);
+    second.send(&message(MessageType::NOT_PERMITTED, "news", ""));
+
+    // It is told what the server says, and so are those who look at events.
+    assert_eq!(soon(&runtime, news.next()).await, None);
+    let end = news.end();
+    assert!(matches!(end, Some(SubscriptionEnd::Refused(_))), "{end:?}");
+    event(&runtime, &mut events, |event| {
+        matches!(event, ConnectionEvent::Reconnected { .. }).then_some(())
+    })
+    .await;
 }
 
 async fn a_connection_lost_before_subscriptions_are_renewed_is_not_announced<

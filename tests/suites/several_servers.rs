@@ -13,6 +13,7 @@ on_every_runtime![
     each_server_may_have_options_of_its_own,
     closing_one_connection_leaves_the_others,
     options_are_kept_for_the_next_connection,
+    servers_without_a_connection_are_forgotten,
 ];
 
 fn layers(secret: &str) -> Layers {
@@ -87,6 +88,50 @@ async fn closing_one_connection_leaves_the_others<R: TestRuntime>(runtime: R) {
     for server in [first, second] {
         eventually(&runtime, "it is closed", || server.links().is_empty()).await;
     }
+}
+
+/// How many servers a client knows by this, as it shows itself.
+fn known<R: TestRuntime>(client: &TcpClient<R>) -> usize {
+    format!("{client:?}").matches("127.0.0.").count()
+}
+
+async fn servers_without_a_connection_are_forgotten<R: TestRuntime>(runtime: R) {
+    let (server, default) = (server(&runtime, "secret"), ends::server(&runtime));
+    let server = (listen(&server).await, server);
+    let plain = ends::server(&runtime);
+    let plain = (listen(&plain).await, plain);
+    let client = TcpClient::builder_on(runtime.clone()).build();
+    // Closed here, refused, closed there, each of them forgotten.
+    client.connect_to(plain.0).await.unwrap();
+    assert_eq!(known(&client), 1);
+    soon(&runtime, client.close_server(plain.0)).await;
+    eventually(&runtime, "it is forgotten", || known(&client) == 0).await;
+    client.connect_to("127.0.0.1:no port").await.unwrap_err();
+    client
+        .connect_to(crate::raw_peer::refusing())
+        .await
+        .unwrap_err();
+    assert_eq!(known(&client), 0);
+    let link = client.connect_to(plain.0).await.unwrap();
+    plain.1.shutdown(std::time::Duration::ZERO).await;
+    soon(&runtime, link.closed()).await;
+    eventually(&runtime, "it is forgotten", || known(&client) == 0).await;
+    // Unless it has options, which are asked for.
+    let with = options("secret");
+    client.connect_with(server.0, with).await.unwrap();
+    soon(&runtime, client.close_all()).await;
+    assert_eq!(known(&client), 1);
+    client.connect_to(server.0).await.unwrap();
+    assert!(client.request("echo").server(server.0).await.is_ok());
+    soon(&runtime, client.forget_server(server.0)).await;
+    eventually(&runtime, "it is forgotten", || known(&client) == 0).await;
+    assert_eq!(client.counters().replies, 1);
+    // The default one is shown as such, and known for ever.
+    let client = ends::client(&runtime, listen(&default).await);
+    client.connect().await.unwrap();
+    assert_eq!(known(&client), 2);
+    soon(&runtime, client.close()).await;
+    assert_eq!(known(&client), 2);
 }
 
 async fn options_are_kept_for_the_next_connection<R: TestRuntime>(runtime: R) {
