@@ -241,6 +241,11 @@ macro_rules! handler_methods {
         }
 
         /// Handles the next message of a key, and no other.
+        ///
+        /// Any change of the routes has connections look at all of them anew, which
+        /// takes about 0.2 µs for each route there is. So a program with thousands
+        /// of routes had better not wait for each answer by a route of its own:
+        /// that is what requests are for.
         pub fn once<F, O, K>(&self, key: impl Into<RouteKey>, handler: F)
         where
             F: Fn($incoming) -> O + Send + Sync + 'static,

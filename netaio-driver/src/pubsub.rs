@@ -1,13 +1,16 @@
 //! Ready-made handlers of subscriptions, for servers and nodes.
 
 /// The methods by which servers and nodes take subscriptions. `self.inner` must
-/// have `subscribe_sender`, `unsubscribe_sender` and `publish`.
+/// have `subscribe_sender`, `unsubscribe_sender` and `publish`. The warning is what is
+/// to be known before anybody may subscribe.
 macro_rules! pubsub_methods {
-    ($incoming:ty) => {
+    ($incoming:ty, $warning:literal) => {
         /// Answers `SUBSCRIBE_URI`, `UNSUBSCRIBE_URI` and `PUBLISH_URI`: whoever
         /// subscribes to a URI gets what is published to it, as `NOTIFY_URI`, and
         /// whoever publishes is told how many that were. The answers are those of
         /// Python netaio's convention.
+        ///
+        #[doc = $warning]
         pub fn pubsub(&self) {
             self.pubsub_with(Layers::new(), |_| true);
         }

@@ -331,7 +331,11 @@ impl<R: Runtime> TcpServer<R> {
         self.inner.subscribers(key.as_ref())
     }
 
-    pubsub_methods!(Incoming<R>);
+    pubsub_methods!(
+        Incoming<R>,
+        "Everybody who can connect, and passes the auth plugin if there is one, may \
+         subscribe and publish."
+    );
 
     // --- peers ---
 

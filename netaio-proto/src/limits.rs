@@ -113,7 +113,8 @@ pub struct Limits {
     /// about 1,400 bytes and lose it whole if one part gets lost.
     pub max_datagram: usize,
     /// Peers that are known at a time. At the bound the one that was heard of
-    /// longest ago goes, unless it is pinned. Default: 1,024.
+    /// longest ago goes, unless it is pinned; what it has subscribed to stays until
+    /// it unsubscribes. Default: 1,024.
     pub max_peers: usize,
     /// Bytes of one peer's id and data together. What says more of itself is not
     /// kept. Default: 8 KiB.

@@ -383,7 +383,14 @@ impl<R: Runtime> UdpNode<R> {
         subscriptions.subscribers(key.as_ref()).collect()
     }
 
-    pubsub_methods!(IncomingDatagram<R>);
+    pubsub_methods!(
+        IncomingDatagram<R>,
+        "Everybody may subscribe and publish who passes the auth plugin. Without one \
+         that is whoever can send a datagram, in anybody's name: a stranger may \
+         subscribe somebody who never asked, at as many ports as \
+         `Limits::max_subscriptions` allows, and have this node send to all of them. \
+         So have an auth plugin, or a hook that allows whom you know."
+    );
 
     // --- peers ---
 
