@@ -55,6 +55,8 @@ pub(crate) struct KnownServer<R: Runtime> {
 
 struct State<R: Runtime> {
     options: ServerOptions,
+    /// How many are about to make or to find a connection.
+    users: usize,
     stage: Stage,
     /// How often the client was told to want no connection.
     given_up: u64,
@@ -86,6 +88,7 @@ impl<R: Runtime> KnownServer<R> {
             name,
             state: Mutex::new(State {
                 options: ServerOptions::default(),
+                users: 0,
                 stage: Stage::Apart,
                 given_up: 0,
                 link: None,
@@ -287,12 +290,28 @@ impl<R: Runtime> KnownServer<R> {
         links
     }
 
-    /// Whether there is nothing to know of this server but its name.
-    pub(crate) fn is_blank(&self) -> bool {
-        let state = lock(&self.state);
+    /// Notes that somebody is about to make or to find a connection.
+    pub(crate) fn enter(&self) {
+        lock(&self.state).users += 1;
+    }
+
+    /// Notes that they have done so.
+    pub(crate) fn leave(&self) {
+        lock(&self.state).users -= 1;
+    }
+
+    /// Whether there is nothing to know of this server but its name. If so, nobody
+    /// makes a connection to it any more without entering.
+    pub(crate) fn forget_if_blank(&self) -> bool {
+        let mut state = lock(&self.state);
         let over = state.link.as_ref().is_none_or(Link::is_closed);
         let apart = state.stage == Stage::Apart && state.parting.is_empty();
-        over && apart && state.options.is_default()
+        let blank = over && apart && state.users == 0 && state.options.is_default();
+        // Nor in place of one that is over.
+        let link = if blank { state.link.take() } else { None };
+        drop(state);
+        drop(link);
+        blank
     }
 
     /// Tells whoever waits for a connection to look again.

@@ -7,13 +7,14 @@ use netaio_driver::{
 
 use crate::ends::{self, limits, listen};
 use crate::runtimes::TestRuntime;
-use crate::waiting::{eventually, soon};
+use crate::waiting::{eventually, soon, spawn};
 
 on_every_runtime![
     each_server_may_have_options_of_its_own,
     closing_one_connection_leaves_the_others,
     options_are_kept_for_the_next_connection,
     servers_without_a_connection_are_forgotten,
+    what_many_want_at_once_is_neither_lost_nor_kept,
 ];
 
 fn layers(secret: &str) -> Layers {
@@ -132,6 +133,38 @@ async fn servers_without_a_connection_are_forgotten<R: TestRuntime>(runtime: R) 
     assert_eq!(known(&client), 2);
     soon(&runtime, client.close()).await;
     assert_eq!(known(&client), 2);
+}
+
+/// Connections that are made, used and closed by many at once lead somewhere as long
+/// as they are there, and leave nothing behind.
+async fn what_many_want_at_once_is_neither_lost_nor_kept<R: TestRuntime>(
+    runtime: R,
+) {
+    let server = ends::server(&runtime);
+    let address = listen(&server).await;
+    let client = TcpClient::builder_on(runtime.clone()).build();
+    let work = |n: usize| {
+        let client = client.clone();
+        spawn(&runtime, async move {
+            for round in 0..40 {
+                // Somebody else may close it meanwhile.
+                let _ = client.connect_to(address).await;
+                let _ = client.request("echo").server(address).await;
+                if (n + round) % 3 == 0 {
+                    client.close_server(address).await;
+                }
+            }
+        })
+    };
+    let tasks: Vec<_> = (0..6).map(work).collect();
+    for task in tasks {
+        soon(&runtime, task.join()).await;
+    }
+    soon(&runtime, client.close_all()).await;
+    eventually(&runtime, "it is forgotten", || known(&client) == 0).await;
+    eventually(&runtime, "all are closed", || server.links().is_empty()).await;
+    client.connect_to(address).await.unwrap();
+    assert!(client.request("echo").server(address).await.is_ok());
 }
 
 async fn options_are_kept_for_the_next_connection<R: TestRuntime>(runtime: R) {

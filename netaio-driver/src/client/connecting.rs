@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -29,9 +30,7 @@ impl<R: Runtime> TcpClient<R> {
         name: &ServerName,
         options: Option<ServerOptions>,
     ) -> Result<Link<R>, ConnectError> {
-        // Dropped after what is made here, so that only the client has it then.
-        let _forget = ForgetIfBlank { client: self, name };
-        let server = self.server(name);
+        let server = self.enter(name);
         if let Some(options) = options {
             server.set_options(options);
         }
@@ -266,15 +265,30 @@ impl<R: Runtime> TcpClient<R> {
         if self.inner.default_server.as_ref() == Some(name) {
             return;
         }
-        let forgotten = {
-            let mut servers = lock(&self.inner.servers);
-            // Whoever else has it had it from here, and calls this as well.
-            let blank = servers.get(name).is_some_and(|server| {
-                Arc::strong_count(server) == 1 && server.is_blank()
-            });
-            blank.then(|| servers.remove(name))
-        };
+        let mut servers = lock(&self.inner.servers);
+        let blank = servers
+            .get(name)
+            .is_some_and(|server| server.forget_if_blank());
+        let forgotten = blank.then(|| servers.remove(name));
+        drop(servers);
         drop(forgotten);
+    }
+
+    /// A server that somebody is about to make or to find a connection to.
+    pub(super) fn enter(&self, name: &ServerName) -> Entered<'_, R> {
+        let mut servers = lock(&self.inner.servers);
+        let server = servers
+            .entry(name.clone())
+            .or_insert_with(|| Arc::new(KnownServer::new(name.clone())));
+        // Under the lock, or it might be forgotten before.
+        server.enter();
+        if self.inner.default_server.as_ref() == Some(name) {
+            self.inner.default.get_or_init(|| Arc::clone(server));
+        }
+        Entered {
+            client: self,
+            server: Arc::clone(server),
+        }
     }
 }
 
@@ -284,14 +298,24 @@ fn given_up(server: &ServerName) -> ConnectError {
     }
 }
 
-/// Somebody wants a connection to a server. It is forgotten if none comes of that.
-struct ForgetIfBlank<'a, R: Runtime> {
+/// A server that somebody is about to make or to find a connection to. It is
+/// forgotten if none comes of that.
+pub(super) struct Entered<'a, R: Runtime> {
     client: &'a TcpClient<R>,
-    name: &'a ServerName,
+    server: Arc<KnownServer<R>>,
 }
 
-impl<R: Runtime> Drop for ForgetIfBlank<'_, R> {
+impl<R: Runtime> Deref for Entered<'_, R> {
+    type Target = Arc<KnownServer<R>>;
+
+    fn deref(&self) -> &Arc<KnownServer<R>> {
+        &self.server
+    }
+}
+
+impl<R: Runtime> Drop for Entered<'_, R> {
     fn drop(&mut self) {
-        self.client.forget_if_blank(self.name);
+        self.server.leave();
+        self.client.forget_if_blank(self.server.name());
     }
 }

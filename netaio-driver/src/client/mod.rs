@@ -201,7 +201,7 @@ impl<R: Runtime> TcpClient<R> {
     where
         R: WrapStream<S>,
     {
-        let server = self.server(&server.into());
+        let server = self.enter(&server.into());
         let link = self.install(&server, remote, R::wrap(stream), None, None)?;
         self.renew_over(&link);
         Ok(link)
@@ -231,10 +231,8 @@ impl<R: Runtime> TcpClient<R> {
             return;
         };
         self.begin_close(&server);
-        let parting = server.parting();
-        drop(server);
         self.forget_if_blank(&name);
-        for link in parting {
+        for link in server.parting() {
             link.closed().await;
         }
     }
@@ -257,11 +255,10 @@ impl<R: Runtime> TcpClient<R> {
         for server in &servers {
             self.begin_close(server);
         }
-        let parting: Vec<_> = servers.iter().flat_map(|s| s.parting()).collect();
-        let names: Vec<_> = servers.iter().map(|s| s.name().clone()).collect();
-        drop(servers);
-        names.iter().for_each(|name| self.forget_if_blank(name));
-        for link in parting {
+        for server in &servers {
+            self.forget_if_blank(server.name());
+        }
+        for link in servers.iter().flat_map(|server| server.parting()) {
             link.closed().await;
         }
     }
@@ -355,7 +352,7 @@ impl<R: Runtime> TcpClient<R> {
     /// [`RequestError::NotConnected`] or [`RequestError::Disconnected`].
     pub async fn receive_once(&self) -> Result<Incoming<R>, RequestError> {
         let name = self.default_server().ok_or(RequestError::NotConnected)?;
-        let link = self.server(&name).last_link();
+        let link = self.known_server(&name).and_then(|known| known.last_link());
         let link = link.ok_or(RequestError::NotConnected)?;
         let received = link.receive_once().await;
         received.map_err(|reason| RequestError::Disconnected { sent: true, reason })
@@ -448,17 +445,6 @@ impl<R: Runtime> TcpClient<R> {
                 }
             }
         }
-    }
-
-    fn server(&self, name: &ServerName) -> Arc<KnownServer<R>> {
-        let mut servers = lock(&self.inner.servers);
-        let server = servers
-            .entry(name.clone())
-            .or_insert_with(|| Arc::new(KnownServer::new(name.clone())));
-        if self.inner.default_server.as_ref() == Some(name) {
-            self.inner.default.get_or_init(|| Arc::clone(server));
-        }
-        Arc::clone(server)
     }
 
     fn known_server(&self, name: &ServerName) -> Option<Arc<KnownServer<R>>> {

@@ -152,6 +152,7 @@ impl<R: Runtime> TcpClient<R> {
             return;
         }
         self.end_subscriptions(server, reason);
+        self.forget_if_blank(server);
     }
 
     /// Ends the subscriptions at a server.
@@ -202,11 +203,18 @@ async fn renew<R: Runtime>(
     queues.iter().for_each(|queue| queue.resumed());
     let kind = MessageType::SUBSCRIBE_URI;
     let request = RequestBuilder::over(link.clone(), kind, &key.uri)
-        .layers(options.layers)
+        .layers(options.layers.clone())
         .timeout(options.timeout)
         .error_for_status();
     let end = match request.await {
-        Ok(_) => return,
+        Ok(_) => {
+            if let Some(client) = client.upgrade() {
+                // It may have ended before the server heard of the renewal.
+                let tell = || client.ask_to_unsubscribe(&key, options).map(drop);
+                client.inner.subscriptions.unless_wanted(&key, tell);
+            }
+            return;
+        }
         Err(RequestError::Status(refusal)) => SubscriptionEnd::Refused(refusal),
         Err(_) if !link.is_open() => return,
         Err(error) => SubscriptionEnd::NotRenewed(error),
