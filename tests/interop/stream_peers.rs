@@ -67,13 +67,22 @@ async fn our_client_says_on_each_new_connection_who_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn our_client_leaves_its_peers_and_keeps_its_connection() {
+async fn our_client_leaves_its_peers_and_keeps_connection_and_subscriptions() {
     let Some(python) = environment() else { return };
     let ends = client_of_python(python).await;
     ends.client.manage_peers(management()).unwrap();
     server_knows(&ends, json!([listed(&rust_peer())])).await;
+    let subscribing = ends.client.subscribe("news").into_future();
+    let mut news = soon(subscribing).await.expect("is confirmed");
     soon(ends.client.stop_peer_management()).await;
     server_knows(&ends, json!([])).await;
+    // The server has ended the subscription with the peer, and then renewed it.
+    let notice = json!({"cmd": "notify", "uri": "news", "content": "still here"});
+    let told = || ends.server.command(&notice)["subscribers"] == 1;
+    eventually("it is subscribed again", told).await;
+    let notification = soon(news.next()).await.expect("it goes on");
+    assert_eq!(notification.text(), "still here");
+    assert!(notification.resumed);
     ends.end().await;
 }
 
