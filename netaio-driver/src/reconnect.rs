@@ -84,7 +84,8 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
         self
     }
 
-    /// The bound of the first delay.
+    /// The bound of the first delay, at least 1 ms: even who wants none must not ask a
+    /// server that refuses without a pause.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
@@ -157,7 +158,8 @@ impl<R: Runtime> AutoReconnectTimeoutHandler<R> {
     }
 
     fn backoff(&self, cause: &Cause) -> Backoff {
-        Backoff::new(self.delay.max(self.spread_after(cause)))
+        let first = self.delay.max(self.spread_after(cause));
+        Backoff::new(first.max(SHORTEST))
             .cap(self.max_delay)
             .max_retries(self.max_retries)
     }
@@ -250,6 +252,9 @@ pub(crate) enum Cause {
     /// It was lost, perhaps together with those of many others.
     Lost,
 }
+
+/// The least bound of a delay between attempts.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 /// A connection that has lasted so long counts as a success: after it is lost,
 /// the delays start over.

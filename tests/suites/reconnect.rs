@@ -24,6 +24,7 @@ on_every_runtime![
     on_reconnect_may_be_plain_or_async_and_may_fail,
     reconnecting_gives_up_after_its_retries,
     delays_between_attempts_grow_up_to_their_bound,
+    attempts_without_a_delay_are_further_and_further_apart_all_the_same,
     an_attempt_takes_no_longer_than_connect_timeout,
     without_a_bound_it_is_tried_until_the_server_is_back,
     closing_the_client_stops_a_reconnect,
@@ -338,6 +339,35 @@ async fn delays_between_attempts_grow_up_to_their_bound<R: TestRuntime>(runtime:
         assert!(runtime.now().duration_since(begun) >= waited);
     }
     assert!(waited > Duration::ZERO);
+}
+
+async fn attempts_without_a_delay_are_further_and_further_apart_all_the_same<
+    R: TestRuntime,
+>(
+    runtime: R,
+) {
+    let mut stranded = stranded(&runtime).await;
+    let rules = Rules::new()
+        .delay(Duration::ZERO)
+        .max_delay(Duration::from_millis(64))
+        .max_retries(Some(20));
+    stranded.client.set_timeout_handler(rules.into_handler());
+    time_out(&runtime, &stranded.client).await;
+    let mut waited = Duration::ZERO;
+    for expected in 1..=21 {
+        let (number, after) =
+            event(&runtime, &mut stranded.events, |event| match event {
+                ConnectionEvent::Reconnecting { attempt, after, .. } => {
+                    Some((*attempt, *after))
+                }
+                _ => None,
+            })
+            .await;
+        assert_eq!(number, expected);
+        waited += after;
+    }
+    // Fourteen of up to 64 ms each: that all are so short does not happen.
+    assert!(waited > Duration::from_millis(64), "{waited:?}");
 }
 
 async fn an_attempt_takes_no_longer_than_connect_timeout<R: TestRuntime>(
