@@ -308,6 +308,16 @@ async fn reconnecting_gives_up_after_its_retries<R: TestRuntime>(runtime: R) {
     assert!(stranded.client.request("echo").await.is_ok());
 }
 
+/// The number of a `Reconnecting` event, and how long was waited before it.
+fn delayed(event: &ConnectionEvent) -> Option<(u32, Duration)> {
+    match event {
+        ConnectionEvent::Reconnecting { attempt, after, .. } => {
+            Some((*attempt, *after))
+        }
+        _ => None,
+    }
+}
+
 async fn delays_between_attempts_grow_up_to_their_bound<R: TestRuntime>(runtime: R) {
     let mut stranded = stranded(&runtime).await;
     let rules = Rules::new()
@@ -319,14 +329,7 @@ async fn delays_between_attempts_grow_up_to_their_bound<R: TestRuntime>(runtime:
     time_out(&runtime, &stranded.client).await;
     let mut waited = Duration::ZERO;
     for expected in 1..=13 {
-        let (number, after) =
-            event(&runtime, &mut stranded.events, |event| match event {
-                ConnectionEvent::Reconnecting { attempt, after, .. } => {
-                    Some((*attempt, *after))
-                }
-                _ => None,
-            })
-            .await;
+        let (number, after) = event(&runtime, &mut stranded.events, delayed).await;
         assert_eq!(number, expected);
         let bound = match number {
             1 => 0,
@@ -355,14 +358,7 @@ async fn attempts_without_a_delay_are_further_and_further_apart_all_the_same<
     time_out(&runtime, &stranded.client).await;
     let mut waited = Duration::ZERO;
     for expected in 1..=21 {
-        let (number, after) =
-            event(&runtime, &mut stranded.events, |event| match event {
-                ConnectionEvent::Reconnecting { attempt, after, .. } => {
-                    Some((*attempt, *after))
-                }
-                _ => None,
-            })
-            .await;
+        let (number, after) = event(&runtime, &mut stranded.events, delayed).await;
         assert_eq!(number, expected);
         waited += after;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use netaio_driver::{
     AutoReconnectTimeoutHandler, ConnectionEvent, ConnectionEvents, MessageType,
-    SubscriptionEnd,
+    Subscription, SubscriptionEnd, TcpClient,
 };
 
 use crate::ends::{client_builder, event, message};
@@ -30,6 +30,21 @@ async fn subscribed(listener: &TcpListener) -> RawPeer {
     .await
 }
 
+/// Connects a client and subscribes it to `news`; the other end of the connection, and
+/// the subscription.
+async fn subscribe<R: TestRuntime>(
+    runtime: &R,
+    client: &TcpClient<R>,
+    listener: &TcpListener,
+) -> (RawPeer, Subscription<R>) {
+    client.connect().await.unwrap();
+    let subscribing = spawn(runtime, client.subscribe("news").into_future());
+    let mut peer = soon(runtime, subscribed(listener)).await;
+    confirm(&mut peer);
+    let news = soon(runtime, subscribing.join()).await.unwrap();
+    (peer, news)
+}
+
 fn confirm(peer: &mut RawPeer) {
     peer.send(&message(MessageType::CONFIRM_SUBSCRIBE, "news", ""));
 }
@@ -49,11 +64,7 @@ async fn a_renewal_goes_on_when_the_reconnect_is_cancelled<R: TestRuntime>(
     let client = client_builder(&runtime, listener.local_addr().unwrap())
         .timeout_handler(rules.into_handler())
         .build();
-    client.connect().await.unwrap();
-    let subscribing = spawn(&runtime, client.subscribe("news").into_future());
-    let mut first = soon(&runtime, subscribed(&listener)).await;
-    confirm(&mut first);
-    let mut news = soon(&runtime, subscribing.join()).await.unwrap();
+    let (_first, mut news) = subscribe(&runtime, &client, &listener).await;
     let mut events = client.events();
 
     let silence = client.request("silence").timeout(Duration::from_millis(30));
@@ -85,11 +96,7 @@ async fn a_connection_lost_before_subscriptions_are_renewed_is_not_announced<
     let client = client_builder(&runtime, listener.local_addr().unwrap())
         .reconnect_when_lost(rules)
         .build();
-    client.connect().await.unwrap();
-    let subscribing = spawn(&runtime, client.subscribe("news").into_future());
-    let mut first = soon(&runtime, subscribed(&listener)).await;
-    confirm(&mut first);
-    let mut news = soon(&runtime, subscribing.join()).await.unwrap();
+    let (first, mut news) = subscribe(&runtime, &client, &listener).await;
     let mut events = client.events();
 
     drop(first);
